@@ -1,0 +1,220 @@
+package registry
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"time"
+)
+
+// A Strategy is one way to keep backends from outliving their owner. It is safe
+// for concurrent use.
+//
+// A strategy may also implement [Prober], [Runner]; its installations may
+// implement [Wrapper].
+type Strategy interface {
+	// Describe returns what the strategy declares: pure data, the same on every
+	// operating system, in memory that the caller owns.
+	Describe() Description
+	// Target returns the cleanup that Install attempts for this process.
+	Target() Cleanup
+	// Install puts the strategy in force in this process. Where it cannot work
+	// (another platform, a kernel that is too old, a permission it lacks) the
+	// error wraps errors.ErrUnsupported and nothing is in force; any other error
+	// means that it should have worked. A partial installation is undone.
+	Install(ctx context.Context, opts InstallOptions) (Installation, error)
+}
+
+// InstallOptions are the choices that [Strategy].Install honours. The zero value
+// is the default.
+type InstallOptions struct {
+	// OutliveParent leaves this process unbound from its own parent. The
+	// installation's Cleanup is then CleanupUnbound where binding to the parent
+	// is what the strategy's target does.
+	OutliveParent bool
+	// Supervisor is the path of an installed contain command to be used as the
+	// supervisor, in place of this executable started again.
+	Supervisor string
+}
+
+// An Installation is a strategy in force in this process. It is safe for
+// concurrent use. Effects on the process itself (a parent-death signal, a job)
+// are shared by every installation and stay after Close.
+type Installation interface {
+	// Cleanup returns what binds this process; it may differ from the target.
+	Cleanup() Cleanup
+	// Start starts cmd as a backend. It leaves cmd as [exec.Cmd.Start] would:
+	// cmd.Process is set, cmd.Wait gives the leader's status. After Close it
+	// returns ErrClosed. If it fails, nothing runs.
+	Start(cmd *exec.Cmd, opts StartOptions) (Process, error)
+	// Close ends every backend that this installation started, by force, and
+	// returns when all are gone or ctx is done. Closing again is a no-op.
+	Close(ctx context.Context) error
+}
+
+// LeaderExit says what becomes of a backend's other processes when its leader exits.
+type LeaderExit int
+
+// The choices. A leader that died of SIGKILL takes its tree with it under each
+// but LeaderExitLeave, whichever process sent the signal.
+const (
+	// LeaderExitKill ends them.
+	LeaderExitKill LeaderExit = iota
+	// LeaderExitWait lets them run for as long as the owner lives; Done waits for them.
+	LeaderExitWait
+	// LeaderExitLeave lets them go: nothing holds them from then on.
+	LeaderExitLeave
+)
+
+// String returns kill, wait or leave.
+func (l LeaderExit) String() string {
+	switch l {
+	case LeaderExitKill:
+		return "kill"
+	case LeaderExitWait:
+		return "wait"
+	case LeaderExitLeave:
+		return "leave"
+	}
+	return "invalid"
+}
+
+// StartOptions are the choices for one backend.
+type StartOptions struct {
+	OnLeaderExit LeaderExit
+}
+
+// A Process is a started backend, as far as the strategy's reach goes. It is
+// safe for concurrent use.
+type Process interface {
+	// PID is the leader's process ID, as this process's PID namespace numbers
+	// it. It may differ from cmd.Process.Pid; it is for people to read, and may be
+	// reused once the leader has gone.
+	PID() int
+	// Signal sends sig to the leader. Once the leader has exited the error is
+	// os.ErrProcessDone.
+	Signal(sig os.Signal) error
+	// Terminate asks the members to end by themselves (SIGTERM, CTRL_BREAK).
+	Terminate() error
+	// Kill orders the end of all members by force. It does not wait.
+	Kill() error
+	// Members returns the processes that are alive now.
+	Members() ([]Member, error)
+	// Done is closed when the last member has exited or is a zombie; with
+	// LeaderExitLeave, when what is left has been let go.
+	Done() <-chan struct{}
+}
+
+// A Member is a process of a backend at the moment it was seen.
+type Member struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
+}
+
+// Prober may be implemented by a Strategy that can tell whether it would work
+// on this host. It finds out by trying, not from version numbers.
+type Prober interface {
+	// Probe returns nil if Install would work. An error that wraps
+	// errors.ErrUnsupported says why it would not, and what to do.
+	Probe(ctx context.Context) error
+}
+
+// Wrapper may be implemented by an Installation that can contain a command
+// which something else will start.
+type Wrapper interface {
+	// Wrap rewrites cmd, which must not have been started, so that a later
+	// cmd.Start is contained. The returned Process is usable from then on: until
+	// the start, PID is 0 and Done stays open.
+	Wrap(cmd *exec.Cmd, opts StartOptions) (Process, error)
+}
+
+// Runner may be implemented by a Strategy that can serve a process which exists
+// for one command, as contain run does, better than Install and Start do: the
+// process then is the backend's proxy itself.
+type Runner interface {
+	// Run runs cmd (Path, Args, Env, Dir; its streams are this process's own)
+	// to its end, forwards the signals that this process receives, and returns
+	// when everything that opts promises is gone. An error that wraps
+	// errors.ErrUnsupported is returned before anything was started.
+	Run(ctx context.Context, cmd *exec.Cmd, opts RunOptions) (RunResult, error)
+}
+
+// RunOptions are the choices that [Runner].Run honours.
+type RunOptions struct {
+	OnLeaderExit LeaderExit
+	// Grace is how long after a SIGTERM to this process the tree is ended by
+	// force; negative means never.
+	Grace time.Duration
+	// DieWithParent ends the tree, and this process, when its parent process ends.
+	DieWithParent bool
+}
+
+// RunResult is how a [Runner]'s command ended.
+type RunResult struct {
+	// ExitCode is the leader's exit code, or -1 if it died of Signal.
+	ExitCode int
+	// Signal is the number of the signal that the leader died of, or 0.
+	Signal int
+	// Forced is the number of processes that had to be killed.
+	Forced int
+}
+
+// A Description is what a strategy declares. It is pure data.
+type Description struct {
+	// Name is platform/mechanism; a third party's is platform/vendor.mechanism.
+	Name     string
+	Platform Platform
+	Summary  string
+	Target   Cleanup
+	// Guarantees holds at most one per event: the strongest. None means that
+	// nothing is promised.
+	Guarantees []Guarantee
+	Requires   []string
+	// Limits says what escapes, and under which conditions a guarantee does not hold.
+	Limits []string
+	// Supervisor is the contract of the supervisor, nil where there is none.
+	Supervisor *SupervisorContract
+	// OptIn marks a strategy with side effects on the backend. It is ranked and
+	// shown, and chosen only if it is named or nothing else meets what is required.
+	OptIn bool
+	// Preference decides between strategies whose guarantees rank alike; the
+	// larger wins.
+	Preference int
+	// Unproved says why no drill has run here, for a strategy whose guarantees
+	// are declared only; "" otherwise.
+	Unproved string
+}
+
+// Clone returns a deep copy.
+func (d Description) Clone() Description {
+	d.Guarantees = slices.Clone(d.Guarantees)
+	d.Requires = slices.Clone(d.Requires)
+	d.Limits = slices.Clone(d.Limits)
+	if d.Supervisor != nil {
+		c := *d.Supervisor
+		d.Supervisor = &c
+	}
+	return d
+}
+
+// Guarantee returns what is declared for event e.
+func (d Description) Guarantee(e Event) (Guarantee, bool) {
+	for _, g := range d.Guarantees {
+		if g.Event == e {
+			return g, true
+		}
+	}
+	return Guarantee{}, false
+}
+
+// Unmet returns the requirements that no guarantee of d satisfies.
+func (d Description) Unmet(want []Requirement) []Requirement {
+	var unmet []Requirement
+	for _, r := range want {
+		if !slices.ContainsFunc(d.Guarantees, r.SatisfiedBy) {
+			unmet = append(unmet, r)
+		}
+	}
+	return unmet
+}
