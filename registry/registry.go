@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -26,7 +27,7 @@ func (r *Registry) Register(s Strategy) error {
 	fail := func(name string, err error) error {
 		return &Error{Op: "register", Strategy: name, Err: err}
 	}
-	if s == nil {
+	if v := reflect.ValueOf(s); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return fail("", fmt.Errorf("%w: it is nil", ErrInvalid))
 	}
 	d := s.Describe()

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,17 @@ type Skip struct {
 }
 
 // String returns "NAME: reason" on one line.
-func (s Skip) String() string { return s.Name + ": " + strings.ReplaceAll(s.Err.Error(), "\n", "; ") }
+func (s Skip) String() string { return s.Name + ": " + s.Reason() }
+
+// Reason returns why, on one line and without repeating the name that an
+// [*Error] of the strategy itself begins with.
+func (s Skip) Reason() string {
+	reason := strings.ReplaceAll(s.Err.Error(), "\n", "; ")
+	if own, ok := strings.CutPrefix(reason, "contain: "+s.Name+": "); ok {
+		return own
+	}
+	return reason
+}
 
 // A Resolution is the outcome of Resolve.
 type Resolution struct {
@@ -81,7 +92,7 @@ func (e *NoStrategyError) Error() string {
 		b.WriteString([]string{": ", "; "}[min(i, 1)] + s.String())
 	}
 	if len(e.Skipped) == 0 {
-		b.WriteString(": none is registered; import a strategy package, such as strategies/all")
+		b.WriteString(": none is registered for it; import a strategy package, such as strategies/all")
 	}
 	return b.String()
 }
@@ -114,6 +125,7 @@ func (r *Registry) Resolve(ctx context.Context, platform Platform, w Wanted) (Re
 		if err == nil {
 			if err = try(ctx, s); err == nil {
 				res.Strategy, res.Description = s, d
+				res.Skipped = append(res.Skipped, r.heldBack(platform, w, d)...)
 				return res, nil
 			}
 		}
@@ -142,6 +154,25 @@ func (r *Registry) inOrder(platform Platform, w Wanted) ([]Strategy, error) {
 		}
 	}
 	return append(plain, optIn...), nil
+}
+
+// heldBack lists the opt-in strategies that rank above chosen but were never
+// tried, because a strategy without side effects meets what is required.
+func (r *Registry) heldBack(platform Platform, w Wanted, chosen Description) []Skip {
+	if chosen.OptIn || w.Strategy != "" || len(w.Require) == 0 {
+		return nil
+	}
+	var skips []Skip
+	for _, s := range r.Candidates(platform) {
+		d := s.Describe()
+		if d.Name == chosen.Name {
+			break
+		}
+		if d.OptIn {
+			skips = append(skips, Skip{Name: d.Name, Err: cmp.Or(eligible(d, w), ErrOptIn)})
+		}
+	}
+	return skips
 }
 
 // eligible says why d is out of the question without trying it, or nil.

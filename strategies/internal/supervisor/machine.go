@@ -1,6 +1,16 @@
 package supervisor
 
-import "github.com/seed329817d7/contain/registry"
+// LeaderExit says what becomes of the rest when the leader exits. The values
+// are those of registry.LeaderExit, which this package does not import: it is
+// the first of the module to be initialised, see Enter.
+type LeaderExit uint8
+
+// The choices.
+const (
+	LeaderExitKill LeaderExit = iota
+	LeaderExitWait
+	LeaderExitLeave
+)
 
 // Machine decides what a supervisor does next. It is the same on every
 // platform: what differs is how events are noticed and how processes are killed.
@@ -8,7 +18,7 @@ import "github.com/seed329817d7/contain/registry"
 // It is pure, allocates nothing and never grows the stack, because on Linux it
 // runs in a process that has no Go runtime (see Launch).
 type Machine struct {
-	OnLeaderExit registry.LeaderExit
+	OnLeaderExit LeaderExit
 	state        state
 }
 
@@ -72,13 +82,13 @@ func (m *Machine) Step(e Event) Action {
 			m.state = killing
 			return Kill
 		case LeaderExited, LeaderSIGKILLed:
-			if m.OnLeaderExit == registry.LeaderExitLeave {
+			if m.OnLeaderExit == LeaderExitLeave {
 				m.state = done
 				return Mirror | Report | Exit
 			}
 			// A leader that was SIGKILLed takes its tree along: whoever kills the
 			// process that he knows means all of it.
-			if m.OnLeaderExit == registry.LeaderExitWait && e == LeaderExited {
+			if m.OnLeaderExit == LeaderExitWait && e == LeaderExited {
 				m.state = waiting
 				return Mirror
 			}

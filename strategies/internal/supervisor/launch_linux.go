@@ -1,0 +1,206 @@
+package supervisor
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// launch says what the proxy decides about a supervisor, beside the Spec.
+type launch struct {
+	spec    *Spec
+	channel int // to the owner, -1 if the proxy is the owner
+	parent  int // a pidfd whose end is the end of the tree, -1 if none
+	// groupOf is the process group that the leader joins: its own if 0, the
+	// proxy's if -1.
+	groupOf          int
+	grace            time.Duration // negative: never
+	skipKernelSignal bool
+	exitWhenLate     bool
+	mirrorStops      bool
+	// rename overwrites the supervisor's copy of the argument list with Argv0.
+	rename bool
+}
+
+// child is a supervisor that has been forked.
+type child struct {
+	pid    int
+	mirror int // reads OpStarted, OpFailed, OpMirror, …; ends with the supervisor
+}
+
+// raw is the one supervisor's state. A proxy has one backend.
+var raw rawState
+
+// start forks the supervisor. When it returns, everything the supervisor
+// watches was open before the supervisor existed.
+func (l *launch) start() (child, error) {
+	if strings.HasPrefix(runtime.GOARCH, "mips") { // its struct sigaction and signal set differ
+		return child{}, errors.ErrUnsupported
+	}
+	var fds fdSet
+	r := &raw
+	if err := r.describe(l.spec); err != nil {
+		return child{}, err
+	}
+	r.channel, r.parent, r.owner = l.channel, l.parent, l.spec.OwnerFD
+	r.groupOf, r.grace = l.groupOf, -1
+	if l.grace >= 0 {
+		r.grace = l.grace.Milliseconds()
+	}
+	r.skipKernelSignal, r.exitWhenLate, r.mirrorStops = l.skipKernelSignal, l.exitWhenLate, l.mirrorStops
+	r.proxy, _ = unix.PidfdOpen(os.Getpid(), 0) // -1 before Linux 5.3
+	r.supervisorPidfd, r.children = -1, -1
+
+	r.relay, r.relayWrite = fds.pipe(unix.O_NONBLOCK)
+	mirror, mirrorWrite := fds.pipe(0)
+	r.mirror = mirrorWrite
+	r.status, r.statusWrite = fds.pipe(0)
+	r.signals = fds.signalfd(unix.SIGCHLD)
+	if fds.err != nil {
+		fds.close()
+		return child{}, os.NewSyscallError("open the supervisor's descriptors", fds.err)
+	}
+	for _, fd := range []int{r.owner, r.parent, r.proxy, r.channel, r.relay, r.mirror, r.signals, r.status} {
+		r.retain(fd)
+	}
+	r.maxFD = highestFD()
+	if l.rename {
+		r.argv0, r.argv0Len = argvArea()
+	}
+	relaySignals(r.relayWrite)
+
+	pid := r.fork()
+	for _, fd := range []int{r.relay, r.mirror, r.status, r.statusWrite, r.signals, r.proxy} {
+		_ = unix.Close(fd)
+	}
+	if pid < 0 {
+		_ = unix.Close(mirror)
+		return child{}, &os.SyscallError{Syscall: "fork the supervisor", Err: syscall.Errno(-pid)}
+	}
+	return child{pid: pid, mirror: mirror}, nil
+}
+
+// fork blocks every signal of this thread, so that none of the Go runtime's
+// handlers can run in the child, and forks. The child never returns here.
+//
+//go:norace
+func (r *rawState) fork() int {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	r.mask = setMask(^uint64(0))
+	pid := fork(0)
+	if pid == 0 {
+		r.supervise()
+	}
+	setMask(r.mask)
+	return pid
+}
+
+// describe puts the backend's description into the form that execve takes.
+func (r *rawState) describe(s *Spec) error {
+	r.machine.OnLeaderExit = s.OnLeaderExit
+	r.probe = s.Probe
+	r.killSignal, r.killDeadline = uintptr(s.KillSignal), s.KillDeadline.Milliseconds()
+	r.ignored = s.Ignored
+	var err error
+	text := func(v string) unsafe.Pointer {
+		if v == "" {
+			return nil
+		}
+		p, e := syscall.BytePtrFromString(v)
+		err = errors.Join(err, e)
+		return unsafe.Pointer(p)
+	}
+	vector := func(v []string) unsafe.Pointer {
+		p, e := syscall.SlicePtrFromStrings(v)
+		err = errors.Join(err, e)
+		return unsafe.Pointer(unsafe.SliceData(p))
+	}
+	r.path, r.dir, r.chroot = text(s.Path), text(s.Dir), text(s.Attr.Chroot)
+	r.argv, r.envp = vector(s.Args), vector(s.Env)
+	a := &s.Attr
+	r.cloneflags = uintptr(a.Cloneflags)
+	r.attr = rawAttr{
+		credential: a.Credential, noSetGroups: a.NoSetGroups,
+		uid: uintptr(a.UID), gid: uintptr(a.GID),
+		groups: unsafe.Pointer(unsafe.SliceData(a.Groups)), ngroups: len(a.Groups),
+		setsid:     a.Setsid,
+		foreground: a.Foreground, foregroundFD: a.ForegroundFD,
+		setctty: a.Setctty, noctty: a.Noctty, ctty: a.Ctty,
+		unshared: int(a.Unshareflags),
+		ncaps:    copy(r.attr.caps[:], a.AmbientCaps),
+	}
+	return err
+}
+
+// fdSet opens descriptors and remembers the first error.
+type fdSet struct {
+	open []int
+	err  error
+}
+
+func (s *fdSet) pipe(flags int) (r, w int) {
+	p := [2]int{-1, -1}
+	if s.err == nil {
+		s.err = unix.Pipe2(p[:], unix.O_CLOEXEC|flags)
+		s.open = append(s.open, p[0], p[1])
+	}
+	return p[0], p[1]
+}
+
+func (s *fdSet) signalfd(sig unix.Signal) int {
+	if s.err != nil {
+		return -1
+	}
+	var set unix.Sigset_t
+	set.Val[0] = 1 << (uint(sig) - 1)
+	fd, err := unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK)
+	s.err = err
+	s.open = append(s.open, fd)
+	return fd
+}
+
+func (s *fdSet) close() {
+	for _, fd := range s.open {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+// highestFD returns an upper bound of this process's descriptors, for kernels
+// without close_range(2).
+func highestFD() int {
+	if unix.CloseRange(1<<30, 1<<30, 0) == nil {
+		return 1<<31 - 1
+	}
+	var lim unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) != nil || lim.Cur > 1<<16 {
+		return 1 << 16
+	}
+	return int(lim.Cur)
+}
+
+// argvArea is where the kernel keeps the argument list that /proc/PID/cmdline
+// shows. The runtime's os.Args point into it; should they ever not, nothing is
+// overwritten.
+func argvArea() (unsafe.Pointer, int) {
+	if len(os.Args) == 0 || len(os.Args[0]) == 0 {
+		return nil, 0
+	}
+	start := unsafe.Pointer(unsafe.StringData(os.Args[0]))
+	n := 0
+	for _, a := range os.Args {
+		if len(a) == 0 || unsafe.Pointer(unsafe.StringData(a)) != unsafe.Add(start, n) {
+			break
+		}
+		n += len(a) + 1
+	}
+	return start, n
+}

@@ -1,0 +1,139 @@
+package supervisor
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// becomeLeader takes the backend's first process from the fork to its exec. The
+// order of the steps is that of the Go runtime's own fork and exec, so that the
+// same attributes mean the same. It never returns.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (r *rawState) becomeLeader() {
+	a := &r.attr
+	for sig := 1; sig <= numSig; sig++ {
+		if r.ignored&(1<<(uint(sig)-1)) != 0 {
+			setDisposition(sig, sigIgn)
+		}
+	}
+	if a.ncaps > 0 { // keep permitted capabilities through the change of uid
+		r.must(StepCaps, sys(unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0))
+	}
+	if a.setsid {
+		r.must(StepSession, sys(unix.SYS_SETSID, 0, 0, 0, 0, 0))
+	}
+	if r.groupOf >= 0 {
+		r.must(StepGroup, sys(unix.SYS_SETPGID, 0, uintptr(r.groupOf), 0, 0, 0))
+	}
+	if a.foreground {
+		r.toForeground()
+	}
+	if a.unshared != 0 {
+		r.must(StepUnshare, sys(unix.SYS_UNSHARE, uintptr(a.unshared), 0, 0, 0, 0))
+		if a.unshared&unix.CLONE_NEWNS != 0 { // what it mounts is not for others
+			r.must(StepUnshare, sys(unix.SYS_MOUNT, uintptr(unsafe.Pointer(&noneName[0])), uintptr(unsafe.Pointer(&rootDir[0])), 0, unix.MS_REC|unix.MS_PRIVATE, 0))
+		}
+	}
+	if r.chroot != nil {
+		r.must(StepChroot, sys(unix.SYS_CHROOT, uintptr(r.chroot), 0, 0, 0, 0))
+	}
+	if a.credential {
+		if !a.noSetGroups {
+			r.must(StepCredential, sys(sysSetgroups, uintptr(a.ngroups), uintptr(a.groups), 0, 0, 0))
+		}
+		r.must(StepCredential, sys(sysSetgid, a.gid, 0, 0, 0, 0))
+		r.must(StepCredential, sys(sysSetuid, a.uid, 0, 0, 0, 0))
+	}
+	if a.ncaps > 0 {
+		r.raiseAmbient()
+	}
+	if r.dir != nil {
+		r.must(StepChdir, sys(unix.SYS_CHDIR, uintptr(r.dir), 0, 0, 0, 0))
+	}
+	r.bindToSupervisor()
+	if a.noctty {
+		r.must(StepCtty, sys(unix.SYS_IOCTL, 0, unix.TIOCNOTTY, 0, 0, 0))
+	}
+	if a.setctty {
+		r.must(StepCtty, sys(unix.SYS_IOCTL, uintptr(a.ctty), unix.TIOCSCTTY, 1, 0, 0))
+	}
+	setMask(r.mask)
+	r.must(StepExec, sys(unix.SYS_EXECVE, uintptr(r.path), uintptr(r.argv), uintptr(r.envp), 0, 0))
+}
+
+var noneName = [...]byte{'n', 'o', 'n', 'e', 0}
+
+// must reports a failed step through the pipe that exec would have closed.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) must(step Step, result int) {
+	if result < 0 {
+		m := Message{Op: OpFailed, A: uint32(step), B: uint32(-result)}
+		sys(unix.SYS_WRITE, uintptr(r.statusWrite), uintptr(unsafe.Pointer(&m)), MessageSize, 0, 0)
+		exit(127)
+	}
+}
+
+// bindToSupervisor makes the kernel kill the leader when the supervisor dies:
+// the line behind the last. The supervisor has one thread, so for once the
+// parent-death signal means the process. It must follow every change of
+// credentials, which clears it, PR_SET_PDEATHSIG(2const); and the supervisor may
+// have died before it was set.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) bindToSupervisor() {
+	r.must(StepPdeathsig, sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0))
+	if r.cloneflags&unix.CLONE_NEWPID != 0 {
+		r.fds[0] = pollFD{fd: int32(r.supervisorPidfd), events: unix.POLLIN}
+		if r.supervisorPidfd < 0 || poll(&r.fds[0], 1, 0) != 0 {
+			r.must(StepPdeathsig, -int(unix.ESRCH))
+		}
+	} else if sys(unix.SYS_GETPPID, 0, 0, 0, 0, 0) != r.supervisorPID {
+		r.must(StepPdeathsig, -int(unix.ESRCH))
+	}
+}
+
+//go:nosplit
+//go:norace
+func (r *rawState) toForeground() {
+	pgrp := int32(r.groupOf)
+	if pgrp == 0 {
+		pgrp = int32(sys(unix.SYS_GETPID, 0, 0, 0, 0, 0))
+	}
+	r.must(StepForeground, sys(unix.SYS_IOCTL, uintptr(r.attr.foregroundFD), unix.TIOCSPGRP, uintptr(unsafe.Pointer(&pgrp)), 0, 0))
+}
+
+type capHeader struct {
+	version uint32
+	pid     int32
+}
+
+type capData struct{ effective, permitted, inheritable uint32 }
+
+// raiseAmbient adds capabilities to the inheritable and the ambient set,
+// capabilities(7), "Ambient": Linux 4.3.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (r *rawState) raiseAmbient() {
+	h := capHeader{version: unix.LINUX_CAPABILITY_VERSION_3}
+	var d [2]capData
+	r.must(StepCaps, sys(unix.SYS_CAPGET, uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(&d[0])), 0, 0, 0))
+	for i := 0; i < r.attr.ncaps && i < numCaps; i++ {
+		c := r.attr.caps[i]
+		d[(c>>5)&1].permitted |= 1 << (c & 31)
+		d[(c>>5)&1].inheritable |= 1 << (c & 31)
+	}
+	r.must(StepCaps, sys(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(&d[0])), 0, 0, 0))
+	for i := 0; i < r.attr.ncaps && i < numCaps; i++ {
+		c := r.attr.caps[i]
+		r.must(StepCaps, sys(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0))
+	}
+}

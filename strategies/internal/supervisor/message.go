@@ -1,0 +1,113 @@
+package supervisor
+
+// Message is what owner, proxy and supervisor tell each other once the backend
+// has been described: 16 bytes, in the machine's byte order.
+type Message struct {
+	Op Op
+	// A, B and C depend on Op.
+	A, B, C uint32
+}
+
+// MessageSize is the size of a Message on the channel, in bytes.
+const MessageSize = 16
+
+// Op is the kind of a Message.
+type Op uint32
+
+// From the proxy to the owner.
+const (
+	// OpHello: the supervisor executable runs; A is its Version.
+	OpHello Op = 1 + iota
+	// OpRefused: it will not serve; A is a Refusal, B an errno.
+	OpRefused
+)
+
+// From the supervisor to the owner and the proxy.
+const (
+	// OpReady: a probe has everything in place.
+	OpReady Op = 16 + iota
+	// OpStarted: the leader has exec'd; A is its PID, B the supervisor's.
+	OpStarted
+	// OpFailed: the leader could not be started; A is the Step, B the errno.
+	OpFailed
+	// OpLeader: the leader has ended; A is its wait status.
+	OpLeader
+	// OpMirror: the proxy is to end as the leader did; A is the leader's wait
+	// status, B is 1 if the supervisor ends with it.
+	OpMirror
+	// OpEmpty: no process is left; A counts those that had to be killed.
+	OpEmpty
+	// OpLate: the kill deadline has passed and processes are left.
+	OpLate
+)
+
+// From the owner to the supervisor.
+const (
+	// OpSignal: send signal A to the leader.
+	OpSignal Op = 32 + iota
+	// OpKill: end the tree.
+	OpKill
+)
+
+// Step names what was attempted when a start failed.
+type Step uint32
+
+// The steps, in order.
+const (
+	StepNone Step = iota
+	StepFork
+	StepSubreaper
+	StepChildren
+	StepGuard
+	StepClone
+	StepPdeathsig
+	StepSession
+	StepGroup
+	StepForeground
+	StepUnshare
+	StepChroot
+	StepCredential
+	StepCaps
+	StepChdir
+	StepCtty
+	StepExec
+)
+
+var stepNames = [...]string{
+	StepNone:       "start",
+	StepFork:       "fork the supervisor",
+	StepSubreaper:  "become a child subreaper",
+	StepChildren:   "open /proc/thread-self/children (a kernel with CONFIG_PROC_CHILDREN and a mounted /proc are needed)",
+	StepGuard:      "start a backend for an owner that is gone",
+	StepClone:      "fork the backend",
+	StepPdeathsig:  "set the backend's parent-death signal",
+	StepSession:    "setsid",
+	StepGroup:      "setpgid",
+	StepForeground: "put the backend in the foreground",
+	StepUnshare:    "unshare",
+	StepChroot:     "chroot",
+	StepCredential: "set the backend's credentials",
+	StepCaps:       "raise ambient capabilities",
+	StepChdir:      "chdir",
+	StepCtty:       "set the controlling terminal",
+	StepExec:       "exec",
+}
+
+// String says what was attempted.
+func (s Step) String() string {
+	if int(s) < len(stepNames) {
+		return stepNames[s]
+	}
+	return "start"
+}
+
+// Refusal says why an executable started as a supervisor will not serve.
+type Refusal uint32
+
+// The refusals.
+const (
+	RefusedSecure Refusal = 1 + iota
+	RefusedPeer
+	RefusedSpec
+	RefusedSetup
+)

@@ -1,0 +1,283 @@
+package supervisor
+
+import (
+	"encoding/binary"
+	"io"
+	"os"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// runProxy is the life of an executable that was started as a supervisor: read
+// the Spec, fork the supervisor, end as the leader ends. It never returns, and
+// nothing of the host program's main runs.
+func runProxy() {
+	channel, err := openChannel()
+	if err != nil {
+		refuse(-1, RefusedPeer, err)
+	}
+	if secure() {
+		refuse(channel, RefusedSecure, unix.EPERM)
+	}
+	unix.CloseOnExec(channel)
+	// A group of its own: signals of the service's group and terminal are the
+	// leader's, who is in it; those sent to the proxy are passed on to the leader.
+	home := unix.Getpgrp()
+	_ = unix.Setpgid(0, 0)
+	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&argv0Name[0])), 0, 0, 0)
+	restoreNofile()
+	writeMessage(channel, OpHello, Version, uint32(os.Getpid()))
+	var spec Spec
+	if err := readSpec(channel, &spec); err != nil {
+		refuse(channel, RefusedSpec, err)
+	}
+	if spec.OwnerFD >= 0 {
+		unix.CloseOnExec(spec.OwnerFD)
+	}
+	if spec.Attr.Foreground {
+		unix.CloseOnExec(spec.Attr.ForegroundFD)
+	}
+	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	l := launch{spec: &spec, channel: channel, parent: -1, grace: -1, groupOf: leaderGroup(&spec.Attr, home)}
+	c, err := l.start()
+	if err != nil {
+		refuse(channel, RefusedSetup, err)
+	}
+	dropFiles(spec.Files)
+	_ = unix.Chdir("/")
+	p := proxy{child: c, leaveGroup: l.groupOf == os.Getpid()}
+	if !p.await() {
+		p.status = endOrphans(&spec, c.pid, p.leader)
+		writeMessage(channel, OpEmpty, 0, 0)
+	}
+	mirror(p.status)
+}
+
+// leaderGroup returns the process group that the leader joins. With Setpgid it
+// is the proxy's, whose number the service knows as cmd.Process.Pid, so that a
+// signal to -cmd.Process.Pid reaches the leader and its group; the proxy itself
+// then leaves it.
+func leaderGroup(a *Attr, home int) int {
+	switch {
+	case a.Setsid:
+		return -1 // it leads one already
+	case a.Setpgid && a.Pgid != 0:
+		return a.Pgid
+	case a.Setpgid || a.Foreground:
+		return os.Getpid()
+	default:
+		return home
+	}
+}
+
+// openChannel finds the channel to the owner and checks that the owner's
+// credentials are ours. A parent controls its child's descriptors, arguments
+// and environment: this is no defence against the parent, but against being
+// started by accident or across a change of credentials.
+func openChannel() (int, error) {
+	fd, err := strconv.Atoi(os.Getenv(FDEnv))
+	if err != nil || fd < 3 {
+		return -1, unix.EBADF
+	}
+	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return -1, err
+	}
+	if int(peer.Uid) != os.Geteuid() || int(peer.Gid) != os.Getegid() {
+		return -1, unix.EPERM
+	}
+	return fd, nil
+}
+
+// secure reports whether the kernel started this executable with more
+// privileges than its caller has: setuid, setgid or file capabilities,
+// AT_SECURE in getauxval(3).
+func secure() bool {
+	const atSecure = 23
+	auxv, err := unix.Auxv()
+	if err != nil {
+		return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
+	}
+	for _, entry := range auxv {
+		if entry[0] == atSecure {
+			return entry[1] != 0
+		}
+	}
+	return false
+}
+
+// restoreNofile takes back the soft limit on open files that the Go runtime
+// raised when this process started. The original value is known to package
+// syscall alone, which restores it before an exec, even one that fails.
+func restoreNofile() {
+	_ = syscall.Exec("", nil, nil)
+}
+
+// readSpec reads a length of four bytes and as many bytes of Spec.
+func readSpec(fd int, s *Spec) error {
+	var head [4]byte
+	if err := readFull(fd, head[:]); err != nil {
+		return err
+	}
+	n := binary.NativeEndian.Uint32(head[:])
+	if n > 64<<20 { // arguments and environment are bounded far below, execve(2)
+		return errSpec
+	}
+	b := make([]byte, n)
+	if err := readFull(fd, b); err != nil {
+		return err
+	}
+	return s.Decode(b)
+}
+
+func readFull(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := unix.Read(fd, b)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return err
+		case n == 0:
+			return io.ErrUnexpectedEOF
+		default:
+			b = b[n:]
+		}
+	}
+	return nil
+}
+
+// refuse ends this process before anything was started, with a word on
+// standard error only if there is no owner to tell.
+func refuse(channel int, why Refusal, err error) {
+	var errno syscall.Errno
+	if e, ok := err.(interface{ Unwrap() error }); ok {
+		err = e.Unwrap()
+	}
+	if e, ok := err.(syscall.Errno); ok {
+		errno = e
+	}
+	if channel >= 0 {
+		writeMessage(channel, OpRefused, uint32(why), uint32(errno))
+	} else {
+		_, _ = os.Stderr.WriteString("contain: " + Argv0 + " is started by contain only; it was not run\n")
+	}
+	exit(125)
+}
+
+// dropFiles replaces the standard streams and closes what else belongs to the
+// backend, so that the backend's end of a pipe is the end of the pipe.
+func dropFiles(n int) {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	for fd := 0; fd < max(n, 3); fd++ {
+		if err == nil && fd < 3 {
+			_ = unix.Dup3(null, fd, 0)
+		} else {
+			_ = unix.Close(fd)
+		}
+	}
+	if err == nil {
+		_ = unix.Close(null)
+	}
+}
+
+// proxy is what the proxy knows of its supervisor.
+type proxy struct {
+	child
+	leaveGroup bool
+	leader     int
+	status     uint32
+	failed     bool
+}
+
+// await waits until the supervisor says how to end, and reports false if the
+// supervisor was killed before it could.
+func (p *proxy) await() bool {
+	for {
+		var m Message
+		err := readFull(p.mirror, unsafe.Slice((*byte)(unsafe.Pointer(&m)), MessageSize))
+		if err != nil {
+			return false
+		}
+		switch m.Op {
+		case OpStarted:
+			p.leader = int(m.A)
+			if p.leaveGroup { // and leave its number to the leader
+				_ = unix.Setpgid(0, int(m.B))
+			}
+		case OpReady, OpFailed:
+			p.status, p.failed = 127<<8, true
+			p.reapSupervisor()
+			return true
+		case OpMirror:
+			p.status = m.A
+			if m.B != 0 {
+				p.reapSupervisor()
+			}
+			return true
+		}
+	}
+}
+
+// reapSupervisor waits for the supervisor, which has said that it ends, so that
+// it is no zombie to a PID 1 that does not reap.
+func (p *proxy) reapSupervisor() {
+	for {
+		_, err := unix.Wait4(p.pid, nil, unix.WALL, nil)
+		if err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// endOrphans takes over from a supervisor that was killed: its children have
+// become this process's. It returns the leader's wait status. Only the main
+// thread adopts, and only its children are listed: see find_child_reaper in
+// Linux' kernel/exit.c.
+func endOrphans(s *Spec, supervisor, leader int) uint32 {
+	status := uint32(unix.SIGKILL)
+	r := &raw
+	pid := strconv.Itoa(os.Getpid())
+	children, err := unix.Open("/proc/self/task/"+pid+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return status
+	}
+	r.children, r.killSignal = children, uintptr(s.KillSignal)
+	deadline := nowMillis() + s.KillDeadline.Milliseconds()
+	for nowMillis() < deadline {
+		r.killChildren()
+		for {
+			var ws unix.WaitStatus
+			got, err := unix.Wait4(-1, &ws, unix.WNOHANG|unix.WALL, nil)
+			if got == leader && got > 0 {
+				status = uint32(ws)
+			}
+			if err == unix.ECHILD {
+				return status
+			}
+			if got <= 0 && err != unix.EINTR {
+				break
+			}
+		}
+		poll(nil, 0, 1)
+	}
+	return status
+}
+
+// mirror ends this process as the leader ended: the same exit code, or the same
+// signal. A signal that dumps core must not dump this process's.
+func mirror(status uint32) {
+	ws := unix.WaitStatus(status)
+	if !ws.Signaled() {
+		exit(ws.ExitStatus())
+	}
+	sig := int(ws.Signal())
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	setDisposition(sig, sigDfl)
+	setMask(0)
+	_ = unix.Kill(os.Getpid(), ws.Signal())
+	poll(nil, 0, 1000)
+	exit(128 + sig)
+}

@@ -1,0 +1,575 @@
+package supervisor
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// rawState is all that the supervisor and the backend's first steps touch. The
+// proxy fills it in before it forks; from then on no pointer in it is written.
+type rawState struct {
+	machine Machine
+
+	// The backend.
+	probe            bool
+	path             unsafe.Pointer
+	argv, envp       unsafe.Pointer
+	dir, chroot      unsafe.Pointer
+	attr             rawAttr
+	mask             uint64 // signals that the backend has blocked
+	ignored          uint64 // signals that the backend ignores
+	groupOf          int    // process group that the leader joins: its own if 0, none if -1
+	cloneflags       uintptr
+	supervisorPID    int
+	supervisorPidfd  int
+	killSignal       uintptr
+	killDeadline     int64 // milliseconds
+	grace            int64 // milliseconds after a forwarded SIGTERM, negative: never
+	skipKernelSignal bool  // the terminal has signalled the leader itself
+	exitWhenLate     bool
+	mirrorStops      bool // when the leader stops, so does the proxy
+
+	// Descriptors, -1 where there is none.
+	owner, parent int // poll readable when that process is gone
+	proxy         int // a pidfd
+	channel       int // to the owner
+	relay         int // siginfo records from the proxy; its end is the proxy's end
+	relayWrite    int
+	mirror        int // to the proxy
+	signals       int // signalfd for SIGCHLD
+	children      int // /proc/thread-self/children
+	status        int // the leader's exec: an errno, or the end
+	statusWrite   int
+	keep          [10]int // those of the above that the supervisor keeps, ascending
+	nkeep         int
+	maxFD         int
+
+	// The name in the argument list.
+	argv0    unsafe.Pointer
+	argv0Len int
+
+	// What has become of things.
+	leader        int
+	leaderExited  bool
+	leaderStopped bool
+	leaderStatus  uint32
+	started       bool
+	killing       bool
+	killFrom      int64
+	late          bool
+	graceUntil    int64
+	forced        uint32
+
+	fds [6]pollFD
+	buf [4096]byte
+}
+
+// numCaps bounds the ambient capabilities; capabilities(7) knows 41.
+const numCaps = 64
+
+// rawAttr is Attr without Go's slices.
+type rawAttr struct {
+	credential, noSetGroups      bool
+	uid, gid                     uintptr
+	groups                       unsafe.Pointer
+	ngroups                      int
+	caps                         [numCaps]uint32
+	ncaps                        int
+	setsid                       bool
+	foreground, setctty, noctty  bool
+	foregroundFD, ctty, unshared int
+}
+
+// supervise is the life of the supervisor. It never returns.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (r *rawState) supervise() {
+	// The proxy's end must be seen as the end of the relay, so no other process
+	// may hold its writing end: neither this one nor the leader.
+	closeFD(r.relayWrite)
+	r.rename()
+	for sig := 1; sig <= numSig; sig++ {
+		if disposition(sig) != sigDfl {
+			setDisposition(sig, sigDfl)
+		}
+	}
+	// Both descriptors were open before this process existed, so there is no
+	// moment at which the owner's end could be missed; the guard is one poll.
+	if r.guard() {
+		r.fail(StepGuard, int(unix.ESRCH))
+	}
+	if e := sys(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); e < 0 {
+		r.fail(StepSubreaper, -e)
+	}
+	if e := r.openChildren(); e < 0 {
+		r.fail(StepChildren, -e)
+	}
+	if r.probe {
+		r.tell(OpReady, 0, 0)
+		exit(0)
+	}
+	// The service's process group is not ours: a SIGKILL to it must not reach us.
+	sys(unix.SYS_SETPGID, 0, 0, 0, 0, 0)
+	r.supervisorPID = sys(unix.SYS_GETPID, 0, 0, 0, 0, 0)
+	if r.cloneflags&unix.CLONE_NEWPID != 0 { // the leader cannot see our PID
+		r.supervisorPidfd = sys(unix.SYS_PIDFD_OPEN, uintptr(r.supervisorPID), 0, 0, 0, 0)
+	}
+	r.leader = fork(r.cloneflags)
+	if r.leader == 0 {
+		r.becomeLeader()
+	}
+	if r.leader < 0 {
+		r.fail(StepClone, -r.leader)
+	}
+	r.closeAllButKept()
+	sys(unix.SYS_CHDIR, uintptr(unsafe.Pointer(&rootDir[0])), 0, 0, 0, 0)
+	r.loop()
+}
+
+var (
+	rootDir = [...]byte{'/', 0}
+	// childrenFile is "/proc/thread-self/children": text in arrays, because the
+	// address of a string constant's bytes is no plain word.
+	childrenFile = [...]byte{'/', 'p', 'r', 'o', 'c', '/', 't', 'h', 'r', 'e', 'a', 'd', '-', 's', 'e', 'l', 'f', '/',
+		'c', 'h', 'i', 'l', 'd', 'r', 'e', 'n', 0}
+	argv0Name = [...]byte{'c', 'o', 'n', 't', 'a', 'i', 'n', '-', 's', 'u', 'p', 'e', 'r', 'v', 'i', 's', 'o', 'r', 0}
+)
+
+// openChildren opens the list of this thread's children, proc_pid_task_children(5)
+// (Linux 3.5). This process has one thread.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) openChildren() int {
+	atFDCWD := unix.AT_FDCWD
+	r.children = sys(unix.SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&childrenFile[0])), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0)
+	return r.children
+}
+
+// rename sets the thread's name and overwrites the argument list, so that a
+// kill by the name of the command does not take the supervisor along.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (r *rawState) rename() {
+	sys(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(&argv0Name[0])), 0, 0, 0)
+	for i := 0; i < r.argv0Len; i++ {
+		var c byte
+		if i < len(argv0Name) && i < r.argv0Len-1 {
+			c = argv0Name[i]
+		}
+		*(*byte)(unsafe.Add(r.argv0, i)) = c
+	}
+}
+
+// guard reports whether the owner, its parent or the proxy is gone.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) guard() bool {
+	r.watchOwners()
+	return poll(&r.fds[0], 4, 0) > 0 && (r.gone(0) || r.gone(1) || r.gone(2) || r.gone(3))
+}
+
+// The places of descriptors in r.fds.
+const (
+	atOwner = iota
+	atParent
+	atChannel
+	atRelay
+	atSignals
+	atStatus
+)
+
+//go:nosplit
+//go:norace
+func (r *rawState) watchOwners() {
+	r.fds[atOwner] = pollFD{fd: int32(r.owner), events: unix.POLLIN}
+	r.fds[atParent] = pollFD{fd: int32(r.parent), events: unix.POLLIN}
+	r.fds[atChannel] = pollFD{fd: int32(r.channel), events: unix.POLLIN}
+	r.fds[atRelay] = pollFD{fd: int32(r.relay), events: unix.POLLIN}
+	r.fds[atSignals] = pollFD{fd: int32(r.signals), events: unix.POLLIN}
+	r.fds[atStatus] = pollFD{fd: int32(r.status), events: unix.POLLIN}
+}
+
+// gone reports whether the descriptor at i says that its process has ended: a
+// pidfd polls readable, a channel or relay hangs up.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) gone(i int) bool {
+	if i == atOwner || i == atParent {
+		return r.fds[i].revents != 0
+	}
+	return r.fds[i].revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0 && r.fds[i].revents&unix.POLLIN == 0
+}
+
+// tell sends a message to the owner and to the proxy.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) tell(op Op, a, b uint32) {
+	writeMessage(r.channel, op, a, b)
+	writeMessage(r.mirror, op, a, b)
+}
+
+// fail reports that the backend could not be started, and ends the supervisor.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) fail(step Step, errno int) {
+	r.tell(OpFailed, uint32(step), uint32(errno))
+	exit(0)
+}
+
+// closeAllButKept closes what belongs to the backend: from here on it alone
+// holds its descriptors, so its end of a pipe is the end of the pipe.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) closeAllButKept() {
+	if r.supervisorPidfd > r.maxFD {
+		r.maxFD = r.supervisorPidfd
+	}
+	r.retain(r.children)
+	low := 0
+	for i := 0; i < r.nkeep && i < len(r.keep); i++ {
+		r.closeRange(low, r.keep[i]-1)
+		low = r.keep[i] + 1
+	}
+	r.closeRange(low, r.maxFD)
+}
+
+// retain puts fd in its place among the descriptors to keep.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) retain(fd int) {
+	if fd < 0 || r.nkeep >= len(r.keep) {
+		return
+	}
+	i := r.nkeep
+	for ; i > 0 && i < len(r.keep) && r.keep[i-1] > fd; i-- {
+		r.keep[i] = r.keep[i-1]
+	}
+	if i < len(r.keep) {
+		r.keep[i] = fd
+	}
+	r.nkeep++
+	if fd > r.maxFD {
+		r.maxFD = fd
+	}
+}
+
+//go:nosplit
+//go:norace
+func (r *rawState) closeRange(low, high int) {
+	if low > high {
+		return
+	}
+	if sys(unix.SYS_CLOSE_RANGE, uintptr(low), uintptr(high), 0, 0, 0) == 0 { // Linux 5.9
+		return
+	}
+	for fd := low; fd <= high; fd++ {
+		closeFD(fd)
+	}
+}
+
+// loop waits for events and hands them to the machine, until the machine says exit.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) loop() {
+	r.watchOwners()
+	for {
+		poll(&r.fds[0], len(r.fds), r.timeout())
+		if r.fds[atStatus].revents != 0 {
+			r.leaderExeced()
+		}
+		if r.fds[atOwner].revents != 0 || r.fds[atParent].revents != 0 {
+			r.fds[atOwner].fd, r.fds[atParent].fd = -1, -1
+			r.do(r.machine.Step(OwnerGone))
+		}
+		if r.fds[atChannel].revents != 0 {
+			r.readChannel()
+		}
+		if r.fds[atRelay].revents != 0 {
+			r.readRelay()
+		}
+		if r.fds[atSignals].revents != 0 {
+			sys(unix.SYS_READ, uintptr(r.signals), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
+		}
+		r.reap()
+		r.clocks()
+		if r.killing {
+			r.killChildren()
+		}
+	}
+}
+
+// timeout is how long poll may wait. While killing it is short: the list of
+// children may miss one that appears while it is read, proc_pid_task_children(5).
+//
+//go:nosplit
+//go:norace
+func (r *rawState) timeout() int {
+	if r.killing {
+		return 5
+	}
+	if r.graceUntil != 0 {
+		if left := r.graceUntil - nowMillis(); left > 0 {
+			return int(left)
+		}
+		return 0
+	}
+	return -1
+}
+
+// clocks turns deadlines that have passed into events.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) clocks() {
+	if r.killing && !r.late && nowMillis()-r.killFrom >= r.killDeadline {
+		r.late = true
+		r.do(r.machine.Step(DeadlinePassed))
+	}
+	if r.graceUntil != 0 && nowMillis() >= r.graceUntil {
+		r.graceUntil = 0
+		r.do(r.machine.Step(StopOrdered))
+	}
+}
+
+// do carries out what the machine decided.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) do(a Action) {
+	if a&Kill != 0 && !r.killing {
+		r.killing = true
+		r.killFrom = nowMillis()
+	}
+	if a&Mirror != 0 {
+		ends := uint32(0)
+		if a&Exit != 0 {
+			ends = 1
+		}
+		writeMessage(r.mirror, OpMirror, r.leaderStatus, ends)
+		// Somebody may have stopped the proxy, by SIGSTOP: it must not stay behind.
+		r.signalProxy(unix.SIGCONT)
+	}
+	if a&Report != 0 {
+		r.tell(OpEmpty, r.forced, 0)
+	}
+	if a&ReportLate != 0 {
+		r.tell(OpLate, 0, 0)
+		if r.exitWhenLate {
+			exit(0)
+		}
+	}
+	if a&Exit != 0 {
+		exit(0)
+	}
+}
+
+// leaderExeced reads how the leader's start ended: a step and an errno, or the
+// end of the pipe, which exec has closed.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) leaderExeced() {
+	n := sys(unix.SYS_READ, uintptr(r.status), uintptr(unsafe.Pointer(&r.buf[0])), MessageSize, 0, 0)
+	closeFD(r.status)
+	r.fds[atStatus] = pollFD{fd: -1}
+	if n == MessageSize {
+		m := (*Message)(unsafe.Pointer(&r.buf[0]))
+		step, errno := Step(m.A), int(m.B)
+		sys(unix.SYS_WAIT4, uintptr(r.leader), 0, unix.WALL, 0, 0)
+		r.fail(step, errno)
+	}
+	r.started = true
+	r.tell(OpStarted, uint32(r.leader), uint32(r.supervisorPID))
+}
+
+//go:nosplit
+//go:norace
+func (r *rawState) readChannel() {
+	n := sys(unix.SYS_RECVFROM, uintptr(r.channel), uintptr(unsafe.Pointer(&r.buf[0])), MessageSize, unix.MSG_DONTWAIT, 0)
+	switch {
+	case n == MessageSize:
+		m := (*Message)(unsafe.Pointer(&r.buf[0]))
+		switch m.Op {
+		case OpSignal:
+			r.signalLeader(int(m.A))
+		case OpKill:
+			r.do(r.machine.Step(StopOrdered))
+		}
+	case n == -int(unix.EAGAIN) || n == -int(unix.EINTR):
+	default: // the owner's end of its lifeline, or nonsense
+		r.fds[atChannel].fd = -1
+		r.do(r.machine.Step(OwnerGone))
+	}
+}
+
+// siginfoSize is the size of siginfo_t on Linux, sigaction(2).
+const siginfoSize = 128
+
+// readRelay forwards one signal that the proxy received, or notices the
+// proxy's end.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) readRelay() {
+	n := sys(unix.SYS_READ, uintptr(r.relay), uintptr(unsafe.Pointer(&r.buf[0])), siginfoSize, 0, 0)
+	switch {
+	case n == siginfoSize:
+		sig := int(*(*int32)(unsafe.Pointer(&r.buf[0])))
+		code := *(*int32)(unsafe.Pointer(&r.buf[8]))
+		const siKernel = 0x80
+		if r.skipKernelSignal && code == siKernel {
+			if sig == int(unix.SIGHUP) { // the terminal is lost: that ends the tree
+				r.startGrace()
+			}
+			return
+		}
+		if sig == int(unix.SIGCONT) && r.mirrorStops && !r.leaderStopped {
+			return // it came to the whole process group
+		}
+		r.signalLeader(sig)
+		if sig == int(unix.SIGTERM) {
+			r.startGrace()
+		}
+	case n == -int(unix.EAGAIN) || n == -int(unix.EINTR):
+	default:
+		r.fds[atRelay].fd = -1
+		r.do(r.machine.Step(ProxyGone))
+	}
+}
+
+//go:nosplit
+//go:norace
+func (r *rawState) startGrace() {
+	if r.grace >= 0 && r.graceUntil == 0 && !r.killing {
+		r.graceUntil = nowMillis() + r.grace
+		if r.graceUntil == 0 {
+			r.graceUntil = 1
+		}
+	}
+}
+
+// signalLeader signals the leader, which is our child: as long as we have not
+// waited for it, its PID is its own.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) signalLeader(sig int) {
+	if !r.leaderExited {
+		target := r.leader
+		if r.attr.setsid {
+			target = -target // see Setsid in package linux
+		}
+		sys(unix.SYS_KILL, uintptr(target), uintptr(sig), 0, 0, 0)
+	}
+}
+
+// reap waits for every child that has ended. ECHILD is the proof that nothing
+// is left: whatever the leader started is our descendant, and an orphan is our child.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) reap() {
+	for {
+		var status uint32
+		pid := sys(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), unix.WNOHANG|unix.WALL|unix.WUNTRACED|unix.WCONTINUED, 0, 0)
+		switch {
+		case pid > 0 && status&0xff == 0x7f: // WIFSTOPPED
+			r.leaderStops(pid, true)
+		case pid > 0 && status == 0xffff: // WIFCONTINUED
+			r.leaderStops(pid, false)
+		case pid == r.leader:
+			r.leaderEnded(status)
+		case pid > 0:
+			if r.killing {
+				r.forced++
+			}
+		case pid == -int(unix.ECHILD):
+			if r.fds[atStatus].fd >= 0 { // its exec is still unread
+				r.leaderExeced()
+			}
+			r.do(r.machine.Step(Empty))
+			return
+		default:
+			return
+		}
+	}
+}
+
+// leaderStops keeps the proxy as stopped as the leader, so that the shell above
+// contain run sees a job that is stopped when its command is.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) leaderStops(pid int, stopped bool) {
+	if pid != r.leader || !r.mirrorStops {
+		return
+	}
+	r.leaderStopped = stopped
+	if stopped && !r.killing {
+		r.signalProxy(unix.SIGSTOP)
+	}
+}
+
+//go:nosplit
+//go:norace
+func (r *rawState) signalProxy(sig unix.Signal) {
+	if r.proxy >= 0 {
+		sys(unix.SYS_PIDFD_SEND_SIGNAL, uintptr(r.proxy), uintptr(sig), 0, 0, 0)
+	}
+}
+
+//go:nosplit
+//go:norace
+func (r *rawState) leaderEnded(status uint32) {
+	if r.fds[atStatus].fd >= 0 {
+		r.leaderExeced()
+	}
+	r.leaderExited, r.leaderStatus = true, status
+	writeMessage(r.channel, OpLeader, status, 0)
+	event := LeaderExited
+	if status&0x7f == uint32(unix.SIGKILL) {
+		event = LeaderSIGKILLed
+	}
+	r.do(r.machine.Step(event))
+}
+
+// killChildren sends the contract's signal to every child. Their children
+// become ours when they die, so that the next round finds them: nothing is
+// looked up that could have been reused, and nothing can slip away.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) killChildren() {
+	sys(unix.SYS_LSEEK, uintptr(r.children), 0, unix.SEEK_SET, 0, 0)
+	pid := 0
+	for {
+		n := sys(unix.SYS_READ, uintptr(r.children), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
+		if n <= 0 {
+			return
+		}
+		for i := 0; i < n && i < len(r.buf); i++ {
+			c := r.buf[i]
+			if c >= '0' && c <= '9' {
+				pid = pid*10 + int(c-'0')
+				continue
+			}
+			if pid > 0 {
+				sys(unix.SYS_KILL, uintptr(pid), r.killSignal, 0, 0, 0)
+			}
+			pid = 0
+		}
+	}
+}

@@ -1,0 +1,48 @@
+//go:build linux && (amd64 || arm64)
+
+package supervisor
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// relayFD is where relayHandler writes.
+var relayFD int32
+
+// relayHandler is a signal handler, sigaction(2), that writes the siginfo it is
+// given to relayFD: what signalfd(2) would do if a process with many threads
+// could block a signal in all of them. os/signal drops si_code, which alone tells
+// a signal that the terminal sent to everyone in the foreground from one that
+// was meant for this process.
+func relayHandler()
+
+// relayRestorer returns from a signal handler, sigreturn(2).
+func relayRestorer()
+
+func relayHandlerPC() uintptr
+func relayRestorerPC() uintptr
+
+// The kernel's flags, <asm-generic/signal-defs.h>.
+const (
+	saSiginfo  = 0x00000004
+	saRestorer = 0x04000000
+	saOnStack  = 0x08000000
+	saRestart  = 0x10000000
+)
+
+// relaySignals installs the handler for every signal that is passed on, for the
+// rest of this process's life.
+func relaySignals(fd int) {
+	relayFD = int32(fd)
+	forRelayed(func(sig int) {
+		act := kernelSigaction{
+			handler:  relayHandlerPC(),
+			flags:    saSiginfo | saRestorer | saOnStack | saRestart,
+			restorer: relayRestorerPC(),
+			mask:     ^uint64(0),
+		}
+		sys(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&act)), 0, 8, 0)
+	})
+}

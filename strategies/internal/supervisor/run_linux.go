@@ -1,0 +1,220 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// RunSpec is what Run does beside starting Spec.
+type RunSpec struct {
+	Spec
+	// Grace is how long after a SIGTERM the tree is ended by force; negative: never.
+	Grace time.Duration
+	// DieWithParent ends the tree when this process's parent ends.
+	DieWithParent bool
+}
+
+// Result is how a Run ended.
+type Result struct {
+	Status unix.WaitStatus // the leader's
+	Forced int             // processes that had to be killed
+	Late   bool            // the kill deadline passed with processes left
+}
+
+// StartError says at which step a start failed.
+type StartError struct {
+	Step Step
+	Err  error
+}
+
+// Error names step and cause.
+func (e *StartError) Error() string { return fmt.Sprintf("%v: %v", e.Step, e.Err) }
+
+// Unwrap returns the operating system's error.
+func (e *StartError) Unwrap() error { return e.Err }
+
+// ErrParentGone: the process that started this one has ended already.
+var ErrParentGone = errors.New("the process that started this one has ended already")
+
+// Run makes this process the proxy of one backend, whose streams are this
+// process's own, and returns when the supervisor has ended. It takes over the
+// process's signals and closes its descriptors, so it can be called once, by a
+// program that does nothing else.
+func Run(ctx context.Context, s *RunSpec) (Result, error) {
+	parent := -1
+	if s.DieWithParent {
+		var err error
+		if parent, err = watchParent(); err != nil {
+			return Result{}, err
+		}
+	}
+	// As a subreaper this process takes over if the supervisor is killed. Not if
+	// it came with children: those it did not start.
+	if !hasChildren() {
+		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	}
+	l := launch{
+		spec: &s.Spec, channel: -1, parent: parent, grace: s.Grace,
+		exitWhenLate: true, mirrorStops: true, rename: true,
+	}
+	l.groupOf, l.skipKernelSignal = runGroup()
+	if l.groupOf == 0 && !l.skipKernelSignal && hasTerminal() {
+		l.spec.Attr.Foreground = true
+		l.spec.Attr.ForegroundFD = terminalFD
+	}
+	c, err := l.start()
+	if err != nil {
+		return Result{}, &StartError{StepFork, err}
+	}
+	return supervised(ctx, s, c)
+}
+
+// supervised follows the supervisor to its end.
+func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
+	m, err := nextMessage(c.mirror)
+	if err == nil && m.Op == OpFailed {
+		_, _ = unix.Wait4(c.pid, nil, unix.WALL, nil)
+		return Result{}, &StartError{Step(m.A), unix.Errno(m.B)}
+	}
+	leader := 0
+	if err == nil {
+		leader = int(m.A)
+		dropStreams()
+	}
+	stop := context.AfterFunc(ctx, hangUp)
+	defer stop()
+	waitFor(c.pid)
+	var res Result
+	mirrored := false
+	for {
+		m, err := nextMessage(c.mirror)
+		if err != nil {
+			break
+		}
+		switch m.Op {
+		case OpMirror:
+			res.Status, mirrored = unix.WaitStatus(m.A), true
+		case OpEmpty:
+			res.Forced = int(m.A)
+		case OpLate:
+			res.Late = true
+		}
+	}
+	if !mirrored { // the supervisor was killed
+		res.Status = unix.WaitStatus(endOrphans(&s.Spec, c.pid, leader))
+	}
+	return res, nil
+}
+
+// hangUp closes the relay, which the supervisor takes for this process's end.
+func hangUp() { _ = unix.Close(raw.relayWrite) }
+
+func nextMessage(fd int) (Message, error) {
+	var m Message
+	err := readFull(fd, unsafe.Slice((*byte)(unsafe.Pointer(&m)), MessageSize))
+	return m, err
+}
+
+// waitFor reaps children until pid has ended: as PID 1 this process adopts
+// others, too.
+func waitFor(pid int) {
+	for {
+		got, err := unix.Wait4(-1, nil, unix.WALL, nil)
+		if got == pid || err == unix.ECHILD {
+			return
+		}
+	}
+}
+
+// hasChildren reports whether this process has children: those of a shell that
+// replaced itself by this program.
+func hasChildren() bool {
+	err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err != unix.ECHILD
+}
+
+const terminalFD = 0
+
+// hasTerminal reports whether standard input is this process's controlling terminal.
+func hasTerminal() bool {
+	_, err := unix.IoctlGetInt(terminalFD, unix.TIOCGPGRP)
+	return err == nil
+}
+
+// runGroup decides the leader's process group. On a terminal it stays in this
+// process's group, so that the terminal signals both and the shell's job control
+// works; what the terminal has sent is then not forwarded. Where this process
+// leads its session or is PID 1, and where there is no terminal, the leader
+// leads a group of its own, so that no signal reaches it twice.
+func runGroup() (groupOf int, skipKernelSignal bool) {
+	sid, err := unix.Getsid(0)
+	if err != nil || sid == os.Getpid() || os.Getpid() == 1 {
+		return 0, false
+	}
+	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, false
+	}
+	_ = unix.Close(tty)
+	if group := unix.Getpgrp(); group > 0 {
+		return group, true
+	}
+	return 0, false
+}
+
+// watchParent opens a pidfd of the parent process: of the process, where a
+// parent-death signal would end us when the thread that forked us exits.
+func watchParent() (int, error) {
+	ppid := os.Getppid()
+	if ppid == 0 { // in another PID namespace: nothing to refer to
+		return -1, nil
+	}
+	// A parent that died before our first instruction leaves no PID to compare.
+	// But a process is born into its parent's session, setsid(2): if it leads none
+	// and its parent is in another, this is not the parent that it was born to.
+	sid, _ := unix.Getsid(0)
+	if its, err := unix.Getsid(ppid); sid != os.Getpid() && (err != nil || its != sid) {
+		return -1, ErrParentGone
+	}
+	fd, err := unix.PidfdOpen(ppid, 0)
+	if err == nil && os.Getppid() != ppid {
+		_ = unix.Close(fd)
+		return -1, ErrParentGone
+	}
+	if err == unix.ESRCH {
+		return -1, ErrParentGone
+	}
+	return fd, os.NewSyscallError("pidfd_open", err)
+}
+
+// dropStreams gives up the streams, which are the leader's now, and whatever
+// else was inherited.
+func dropStreams() {
+	dropFiles(3)
+	dir, err := os.Open("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	for _, name := range names {
+		fd := 0
+		for _, c := range name {
+			fd = fd*10 + int(c-'0')
+		}
+		if fd < 3 {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd)
+		}
+	}
+	runtime.KeepAlive(dir)
+}

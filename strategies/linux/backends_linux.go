@@ -1,0 +1,87 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"sync"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+// backends are what an installation has started and is not known to be gone.
+type backends struct {
+	mu     sync.Mutex
+	closed bool
+	starts sync.WaitGroup // those under way
+	live   map[registry.Process]struct{}
+}
+
+// begin admits a start, or returns ErrClosed. end must follow.
+func (b *backends) begin(op, strategy string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return &registry.Error{Op: op, Strategy: strategy, Err: registry.ErrClosed}
+	}
+	b.starts.Add(1)
+	return nil
+}
+
+func (b *backends) end() { b.starts.Done() }
+
+// add keeps p until remove.
+func (b *backends) add(p registry.Process) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.live == nil {
+		b.live = make(map[registry.Process]struct{})
+	}
+	b.live[p] = struct{}{}
+}
+
+func (b *backends) remove(p registry.Process) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.live, p)
+}
+
+// close kills what is there and waits for it.
+func (b *backends) close(ctx context.Context, strategy string) error {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.starts.Wait()
+	b.mu.Lock()
+	var ps []registry.Process
+	for p := range b.live {
+		ps = append(ps, p)
+	}
+	b.mu.Unlock()
+	for _, p := range ps {
+		_ = p.Kill() // an error means that it is gone, which the wait below shows
+	}
+	for _, p := range ps {
+		select {
+		case <-p.Done():
+		case <-ctx.Done():
+			left, _ := p.Members()
+			return &registry.Error{Op: "close", Strategy: strategy,
+				Err: fmt.Errorf("backend %d still has processes %v: %w", p.PID(), left, ctx.Err())}
+		}
+	}
+	return nil
+}
+
+// startable returns the error that exec.Cmd.Start would return at once.
+func startable(cmd *exec.Cmd) error {
+	switch {
+	case cmd.Err != nil:
+		return cmd.Err
+	case cmd.Process != nil:
+		return fmt.Errorf("exec: already started")
+	case cmd.Path == "":
+		return fmt.Errorf("exec: no command")
+	}
+	return nil
+}

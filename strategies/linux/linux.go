@@ -1,0 +1,34 @@
+// Package linux holds the containment strategies for Linux and registers them
+// with registry.Default. It imports, lists and describes itself on every system;
+// elsewhere Install returns an error that wraps errors.ErrUnsupported.
+//
+// # linux/subreaper
+//
+// Each backend runs below a supervisor, a child subreaper that nothing below it
+// can leave. See [Subreaper], and the table of what an exec.Cmd may carry there.
+//
+// # linux/pdeathsig
+//
+// Each backend is forked with a parent-death signal by one OS thread that lives
+// as long as the process. See [Pdeathsig].
+//
+// # What both do to this process
+//
+// Install sets PR_SET_PDEATHSIG(2const) to SIGTERM for this process, unless
+// InstallOptions.OutliveParent is set: when its parent ends, it gets SIGTERM. The
+// setting belongs to a thread, so one OS thread is locked for good to hold it.
+package linux
+
+import "github.com/seed329817d7/contain/registry"
+
+func init() {
+	registry.Default().MustRegister(Subreaper())
+	registry.Default().MustRegister(Pdeathsig())
+}
+
+// bindLimits are the limits of PR_SET_PDEATHSIG for this process itself.
+var bindLimits = []string{
+	"this process's own parent-death signal is cleared by exec of a setuid, setgid or file-capability program and by a change of uid, gid or capabilities (PR_SET_PDEATHSIG(2const)); drop privileges before Install",
+	"a parent in another PID namespace (getppid() is 0) that ended before Install cannot be told from a living one",
+	"a service that replaces itself by exec ends its backends",
+}

@@ -1,0 +1,34 @@
+//go:build !linux
+
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+func elsewhere(op, strategy string) error {
+	return &registry.Error{Op: op, Strategy: strategy,
+		Err: fmt.Errorf("%w: it works on linux, this is %s", errors.ErrUnsupported, runtime.GOOS)}
+}
+
+func (subreaper) Install(context.Context, registry.InstallOptions) (registry.Installation, error) {
+	return nil, elsewhere("install", SubreaperName)
+}
+
+func (subreaper) Probe(context.Context) error { return elsewhere("probe", SubreaperName) }
+
+func (subreaper) Run(context.Context, *exec.Cmd, registry.RunOptions) (registry.RunResult, error) {
+	return registry.RunResult{}, elsewhere("run", SubreaperName)
+}
+
+func (pdeathsig) Install(context.Context, registry.InstallOptions) (registry.Installation, error) {
+	return nil, elsewhere("install", PdeathsigName)
+}
+
+func (pdeathsig) Probe(context.Context) error { return elsewhere("probe", PdeathsigName) }

@@ -1,0 +1,128 @@
+package linux
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/supervisor"
+)
+
+// specFor describes cmd to the supervisor, or says what cannot be passed.
+func specFor(cmd *exec.Cmd, opts registry.StartOptions) (*supervisor.Spec, error) {
+	for _, kv := range cmd.Env {
+		if strings.IndexByte(kv, 0) >= 0 {
+			return nil, errors.New("exec: environment variable contains NUL") // as os/exec says
+		}
+	}
+	s := newSpec()
+	s.Path, s.Dir = cmd.Path, cmd.Dir
+	s.Args = cmd.Args
+	if len(s.Args) == 0 {
+		s.Args = []string{cmd.Path}
+	}
+	s.Env = cmd.Environ()
+	s.Files = 3 + len(cmd.ExtraFiles)
+	s.OnLeaderExit = supervisor.LeaderExit(opts.OnLeaderExit)
+	s.Ignored = supervisor.IgnoredSignals()
+	if err := passAttr(&s.Attr, cmd.SysProcAttr); err != nil {
+		return nil, err
+	}
+	return s, reachable(cmd)
+}
+
+// newSpec returns a Spec that honours the contract.
+func newSpec() *supervisor.Spec {
+	contract := registry.PidfdContract()
+	return &supervisor.Spec{KillDeadline: contract.KillDeadline, KillSignal: int(contract.Signal), OwnerFD: -1}
+}
+
+// passAttr translates a, or says what of it cannot be passed.
+func passAttr(to *supervisor.Attr, a *syscall.SysProcAttr) error {
+	if a == nil {
+		return nil
+	}
+	if err := pdeathsigIsOurs(a); err != nil {
+		return err
+	}
+	refused := func(field, why string) error {
+		return fmt.Errorf("%w: SysProcAttr.%s: %s", registry.ErrNotPassed, field, why)
+	}
+	const notCloned = unix.CLONE_NEWUSER | unix.CLONE_VM | unix.CLONE_PARENT | unix.CLONE_THREAD | unix.CLONE_VFORK
+	switch {
+	case a.Ptrace:
+		return refused("Ptrace", "the tracer would be the supervisor; trace the leader's PID instead")
+	case len(a.UidMappings)+len(a.GidMappings) > 0 || a.GidMappingsEnableSetgroups:
+		return refused("UidMappings and GidMappings", "the supervisor cannot write them; start the command through unshare --map-users")
+	case a.Cloneflags&notCloned != 0:
+		return refused("Cloneflags", "CLONE_NEWUSER needs ID mappings, and the backend must remain the supervisor's own child")
+	case a.Unshareflags&unix.CLONE_NEWUSER != 0:
+		return refused("Unshareflags", "CLONE_NEWUSER needs ID mappings")
+	case a.Setctty && a.Foreground:
+		return errors.New("both Setctty and Foreground set in SysProcAttr") // as package syscall says
+	}
+	to.Chroot = a.Chroot
+	if c := a.Credential; c != nil {
+		to.Credential, to.UID, to.GID, to.Groups, to.NoSetGroups = true, c.Uid, c.Gid, c.Groups, c.NoSetGroups
+	}
+	for _, c := range a.AmbientCaps {
+		to.AmbientCaps = append(to.AmbientCaps, uint32(c))
+	}
+	to.Setsid, to.Setpgid, to.Pgid = a.Setsid, a.Setpgid, a.Pgid
+	to.Foreground, to.Setctty, to.Noctty, to.Ctty = a.Foreground, a.Setctty, a.Noctty, a.Ctty
+	to.Cloneflags, to.Unshareflags = uint64(a.Cloneflags), uint64(a.Unshareflags)
+	return nil
+}
+
+// proxyAttr is what of a is applied to the proxy instead of the backend.
+func proxyAttr(a *syscall.SysProcAttr) *syscall.SysProcAttr {
+	if a == nil {
+		return nil
+	}
+	return &syscall.SysProcAttr{PidFD: a.PidFD, UseCgroupFD: a.UseCgroupFD, CgroupFD: a.CgroupFD}
+}
+
+// reachable returns the error that exec.Cmd.Start would return for a path that
+// is missing or not executable and for a missing directory, before anything is
+// started: a start that fails later has already taken from cmd.Stdin.
+func reachable(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil && cmd.Dir != "" { // as os.StartProcess has it
+		if _, err := os.Stat(cmd.Dir); err != nil {
+			var pe *fs.PathError
+			if errors.As(err, &pe) {
+				pe.Op = "chdir"
+			}
+			return err
+		}
+	}
+	if a := cmd.SysProcAttr; a != nil && (a.Chroot != "" || a.Credential != nil || a.Unshareflags != 0) {
+		return nil // only the backend itself can tell
+	}
+	path := cmd.Path
+	if cmd.Dir != "" && !filepath.IsAbs(path) {
+		path = filepath.Join(cmd.Dir, path)
+	}
+	err := unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS)
+	if err == nil {
+		if st, serr := os.Stat(path); serr == nil && st.IsDir() {
+			err = unix.EACCES // execve(2) of a directory
+		}
+	}
+	if err != nil {
+		return execError(cmd.Path, err)
+	}
+	return nil
+}
+
+// execError is the form in which os.StartProcess reports a failed start.
+func execError(path string, err error) error {
+	return &fs.PathError{Op: "fork/exec", Path: path, Err: err}
+}

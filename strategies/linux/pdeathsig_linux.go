@@ -1,0 +1,118 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/exitwatch"
+	"github.com/seed329817d7/contain/strategies/internal/proctree"
+)
+
+// Install implements [registry.Strategy].
+func (pdeathsig) Install(ctx context.Context, opts registry.InstallOptions) (registry.Installation, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &registry.Error{Op: "install", Strategy: PdeathsigName, Err: err}
+	}
+	cleanup, err := bind(PdeathsigName, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &pdeathsigInstallation{cleanup: cleanup}, nil
+}
+
+// Probe implements [registry.Prober]: the signal is a part of every Linux.
+func (pdeathsig) Probe(ctx context.Context) error { return ctx.Err() }
+
+type pdeathsigInstallation struct {
+	cleanup  registry.Cleanup
+	backends backends
+}
+
+func (i *pdeathsigInstallation) Cleanup() registry.Cleanup { return i.cleanup }
+
+func (i *pdeathsigInstallation) Close(ctx context.Context) error {
+	return i.backends.close(ctx, PdeathsigName)
+}
+
+func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, _ registry.StartOptions) (registry.Process, error) {
+	if err := startable(cmd); err != nil {
+		return nil, err
+	}
+	if err := i.backends.begin("start "+cmd.Path, PdeathsigName); err != nil {
+		return nil, err
+	}
+	defer i.backends.end()
+	fail := func(err error) error {
+		return &registry.Error{Op: "start " + cmd.Path, Strategy: PdeathsigName, Err: err}
+	}
+	if err := pdeathsigIsOurs(cmd.SysProcAttr); err != nil {
+		return nil, fail(err)
+	}
+	if err := sameAsThread(); err != nil {
+		return nil, fail(fmt.Errorf("%w: %w", registry.ErrNotPassed, err))
+	}
+	attr := cmd.SysProcAttr
+	bound := syscall.SysProcAttr{}
+	if attr != nil {
+		bound = *attr
+	}
+	bound.Pdeathsig = syscall.SIGKILL
+	cmd.SysProcAttr = &bound
+	var err error
+	onThread(func() { err = cmd.Start() })
+	cmd.SysProcAttr = attr
+	if err != nil {
+		return nil, err
+	}
+	exited, err := exitwatch.Watch(cmd.Process)
+	if err != nil {
+		_ = cmd.Process.Kill()
+		abandon(cmd)
+		return nil, fail(err)
+	}
+	p := &child{process: cmd.Process, done: make(chan struct{})}
+	i.backends.add(p)
+	go func() {
+		<-exited
+		i.backends.remove(p)
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// pdeathsigIsOurs refuses a parent-death signal that would replace SIGKILL.
+func pdeathsigIsOurs(a *syscall.SysProcAttr) error {
+	if a != nil && a.Pdeathsig != 0 && a.Pdeathsig != syscall.SIGKILL {
+		return fmt.Errorf("%w: SysProcAttr.Pdeathsig is %v; a backend's parent-death signal is SIGKILL here, leave it 0", registry.ErrNotPassed, a.Pdeathsig)
+	}
+	return nil
+}
+
+// child is a backend of which only the leader is reached.
+type child struct {
+	process *os.Process
+	done    chan struct{}
+}
+
+func (c *child) PID() int                   { return c.process.Pid }
+func (c *child) Signal(sig os.Signal) error { return c.process.Signal(sig) }
+func (c *child) Terminate() error           { return c.process.Signal(syscall.SIGTERM) }
+func (c *child) Kill() error                { return c.process.Kill() }
+func (c *child) Done() <-chan struct{}      { return c.done }
+
+func (c *child) Members() ([]registry.Member, error) {
+	select {
+	case <-c.done:
+		return nil, nil
+	default:
+	}
+	p, err := proctree.Lookup(c.PID())
+	if err != nil || p.Zombie {
+		return nil, nil // it has just gone
+	}
+	return []registry.Member{{PID: p.PID, Name: p.Name}}, nil
+}
