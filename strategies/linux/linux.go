@@ -7,12 +7,17 @@
 // Each backend runs below a supervisor, a child subreaper that nothing below it
 // can leave. See [Subreaper], and the table of what an exec.Cmd may carry there.
 //
+// # linux/pidns
+//
+// Each backend runs in a PID namespace of its own, which the kernel ends with
+// this process. Opt-in. See [Pidns].
+//
 // # linux/pdeathsig
 //
 // Each backend is forked with a parent-death signal by one OS thread that lives
 // as long as the process. See [Pdeathsig].
 //
-// # What both do to this process
+// # What all do to this process
 //
 // Install sets PR_SET_PDEATHSIG(2const) to SIGTERM for this process, unless
 // InstallOptions.OutliveParent is set: when its parent ends, it gets SIGTERM. The
@@ -24,6 +29,7 @@ import "github.com/seed329817d7/contain/registry"
 func init() {
 	registry.Default().MustRegister(Subreaper())
 	registry.Default().MustRegister(Pdeathsig())
+	registry.Default().MustRegister(Pidns())
 }
 
 // bindLimits are the limits of PR_SET_PDEATHSIG for this process itself.

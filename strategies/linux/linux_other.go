@@ -32,3 +32,13 @@ func (pdeathsig) Install(context.Context, registry.InstallOptions) (registry.Ins
 }
 
 func (pdeathsig) Probe(context.Context) error { return elsewhere("probe", PdeathsigName) }
+
+func (pidns) Install(context.Context, registry.InstallOptions) (registry.Installation, error) {
+	return nil, elsewhere("install", PidnsName)
+}
+
+func (pidns) Probe(context.Context) error { return elsewhere("probe", PidnsName) }
+
+func (pidns) Run(context.Context, *exec.Cmd, registry.RunOptions) (registry.RunResult, error) {
+	return registry.RunResult{}, elsewhere("run", PidnsName)
+}

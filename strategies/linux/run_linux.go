@@ -10,21 +10,21 @@ import (
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
-// Run implements [registry.Runner]: this process is the proxy itself, so that
-// only the supervisor is between it and the command.
-func (subreaper) Run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOptions) (registry.RunResult, error) {
+// run serves a process that exists for cmd alone.
+func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOptions) (registry.RunResult, error) {
 	var none registry.RunResult
 	if err := startable(cmd); err != nil {
 		return none, err
 	}
 	spec, err := specFor(cmd, registry.StartOptions{OnLeaderExit: opts.OnLeaderExit})
 	if err != nil {
-		return none, attributeError(cmd.Path, err)
+		return none, i.attributeError(cmd.Path, err)
 	}
+	spec.InitFlags = i.initFlags
 	run := &supervisor.RunSpec{Spec: *spec, Grace: opts.Grace, DieWithParent: opts.DieWithParent}
 	res, err := supervisor.Run(ctx, run)
 	if err != nil {
-		return none, runError(cmd.Path, err)
+		return none, i.runError(cmd.Path, err)
 	}
 	out := registry.RunResult{ExitCode: -1, Forced: res.Forced}
 	if res.Status.Signaled() {
@@ -36,16 +36,16 @@ func (subreaper) Run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOption
 }
 
 // runError tells apart what the command caused, what the host lacks, and the rest.
-func runError(path string, err error) error {
+func (i *supervised) runError(path string, err error) error {
 	var failed *supervisor.StartError
 	switch {
 	case errors.Is(err, supervisor.ErrParentGone):
-		return subreaperError("run "+path, fmt.Errorf("%w; start it from a process that lives, or with --die-with-parent=false", err))
+		return i.error("run "+path, fmt.Errorf("%w; start it from a process that lives, or with --die-with-parent=false", err))
 	case errors.As(err, &failed) && failed.Step > supervisor.StepGuard:
 		return execError(path, failed.Err)
 	case errors.As(err, &failed) && failed.Step == supervisor.StepGuard:
-		return subreaperError("run "+path, supervisor.ErrParentGone)
+		return i.error("run "+path, supervisor.ErrParentGone)
 	default:
-		return subreaperError("run "+path, fmt.Errorf("%w: %w: %w", errors.ErrUnsupported, registry.ErrSupervisor, err))
+		return i.error("run "+path, fmt.Errorf("%w: %w: %w", errors.ErrUnsupported, registry.ErrSupervisor, err))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -62,6 +63,10 @@ func (l *launch) start() (child, error) {
 	r.mirror = mirrorWrite
 	r.status, r.statusWrite = fds.pipe(0)
 	r.signals = fds.signalfd(unix.SIGCHLD)
+	r.mapped, r.mappedWrite = -1, -1
+	if r.initflags&unix.CLONE_NEWUSER != 0 {
+		r.mapped, r.mappedWrite = fds.pipe(0)
+	}
 	if fds.err != nil {
 		fds.close()
 		return child{}, os.NewSyscallError("open the supervisor's descriptors", fds.err)
@@ -76,7 +81,10 @@ func (l *launch) start() (child, error) {
 	relaySignals(r.relayWrite)
 
 	pid := r.fork()
-	for _, fd := range []int{r.relay, r.mirror, r.status, r.statusWrite, r.signals, r.proxy} {
+	if pid > 0 && r.mappedWrite >= 0 {
+		writeMaps(pid, r.mappedWrite)
+	}
+	for _, fd := range []int{r.relay, r.mirror, r.status, r.statusWrite, r.signals, r.proxy, r.mapped, r.mappedWrite} {
 		_ = unix.Close(fd)
 	}
 	if pid < 0 {
@@ -94,12 +102,28 @@ func (r *rawState) fork() int {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	r.mask = setMask(^uint64(0))
-	pid := fork(0)
+	pid := fork(r.initflags)
 	if pid == 0 {
 		r.supervise()
 	}
 	setMask(r.mask)
 	return pid
+}
+
+// writeMaps maps this process's IDs to themselves in the user namespace of pid,
+// and lets pid go on if that worked: user_namespaces(7) allows everybody one
+// line, once setgroups is denied. Whatever the supervisor cannot do without it
+// fails there, and is reported from there.
+func writeMaps(pid, mapped int) {
+	proc := "/proc/" + strconv.Itoa(pid)
+	write := func(file, text string) bool {
+		return os.WriteFile(proc+file, []byte(text), 0) == nil
+	}
+	uid, gid := strconv.Itoa(os.Geteuid()), strconv.Itoa(os.Getegid())
+	_ = write("/setgroups", "deny") // missing before Linux 3.19
+	if write("/uid_map", uid+" "+uid+" 1") && write("/gid_map", gid+" "+gid+" 1") {
+		_, _ = unix.Write(mapped, []byte{1})
+	}
 }
 
 // describe puts the backend's description into the form that execve takes.
@@ -125,7 +149,7 @@ func (r *rawState) describe(s *Spec) error {
 	r.path, r.dir, r.chroot = text(s.Path), text(s.Dir), text(s.Attr.Chroot)
 	r.argv, r.envp = vector(s.Args), vector(s.Env)
 	a := &s.Attr
-	r.cloneflags = uintptr(a.Cloneflags)
+	r.cloneflags, r.initflags = uintptr(a.Cloneflags), uintptr(s.InitFlags)
 	r.attr = rawAttr{
 		credential: a.Credential, noSetGroups: a.NoSetGroups,
 		uid: uintptr(a.UID), gid: uintptr(a.GID),

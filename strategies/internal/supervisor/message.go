@@ -56,6 +56,9 @@ type Step uint32
 const (
 	StepNone Step = iota
 	StepFork
+	StepMaps
+	StepProc
+	StepBind
 	StepSubreaper
 	StepChildren
 	StepGuard
@@ -76,6 +79,9 @@ const (
 var stepNames = [...]string{
 	StepNone:       "start",
 	StepFork:       "fork the supervisor",
+	StepMaps:       "wait for the user namespace's ID maps",
+	StepProc:       "mount a fresh /proc for the new PID namespace (in a container whose /proc is masked the kernel refuses it)",
+	StepBind:       "set the init's parent-death signal",
 	StepSubreaper:  "become a child subreaper",
 	StepChildren:   "open /proc/thread-self/children (a kernel with CONFIG_PROC_CHILDREN and a mounted /proc are needed)",
 	StepGuard:      "start a backend for an owner that is gone",

@@ -23,10 +23,6 @@ func runProxy() {
 		refuse(channel, RefusedSecure, unix.EPERM)
 	}
 	unix.CloseOnExec(channel)
-	// A group of its own: signals of the service's group and terminal are the
-	// leader's, who is in it; those sent to the proxy are passed on to the leader.
-	home := unix.Getpgrp()
-	_ = unix.Setpgid(0, 0)
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&argv0Name[0])), 0, 0, 0)
 	restoreNofile()
 	writeMessage(channel, OpHello, Version, uint32(os.Getpid()))
@@ -41,14 +37,18 @@ func runProxy() {
 		unix.CloseOnExec(spec.Attr.ForegroundFD)
 	}
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-	l := launch{spec: &spec, channel: channel, parent: -1, grace: -1, groupOf: leaderGroup(&spec.Attr, home)}
+	l := launch{spec: &spec, channel: channel, parent: -1, grace: -1}
+	leave := l.chooseGroups()
 	c, err := l.start()
 	if err != nil {
 		refuse(channel, RefusedSetup, err)
 	}
 	dropFiles(spec.Files)
 	_ = unix.Chdir("/")
-	p := proxy{child: c, leaveGroup: l.groupOf == os.Getpid()}
+	if spec.InitFlags != 0 && !leave {
+		_ = unix.Setpgid(0, 0)
+	}
+	p := proxy{child: c, leaveGroup: leave}
 	if !p.await() {
 		p.status = endOrphans(&spec, c.pid, p.leader)
 		writeMessage(channel, OpEmpty, 0, 0)
@@ -56,21 +56,42 @@ func runProxy() {
 	mirror(p.status)
 }
 
-// leaderGroup returns the process group that the leader joins. With Setpgid it
-// is the proxy's, whose number the service knows as cmd.Process.Pid, so that a
-// signal to -cmd.Process.Pid reaches the leader and its group; the proxy itself
-// then leaves it.
-func leaderGroup(a *Attr, home int) int {
-	switch {
-	case a.Setsid:
-		return -1 // it leads one already
-	case a.Setpgid && a.Pgid != 0:
-		return a.Pgid
-	case a.Setpgid || a.Foreground:
-		return os.Getpid()
-	default:
-		return home
+// chooseGroups decides the process groups of proxy and leader. The proxy gets a
+// group of its own: signals of the service's group and terminal are the
+// leader's, who is in it; those sent to the proxy are passed on to the leader.
+// With Setpgid the leader joins the proxy's group, whose number the service knows
+// as cmd.Process.Pid, so that a signal to -cmd.Process.Pid reaches the leader and
+// its group; the proxy is then to leave it, which is what chooseGroups reports.
+//
+// The numbers of process groups mean nothing in a new PID namespace: there the
+// leader inherits its group from the proxy.
+func (l *launch) chooseGroups() (leave bool) {
+	a, home, inherit := &l.spec.Attr, unix.Getpgrp(), l.spec.InitFlags != 0
+	if inherit {
+		l.groupOf = -1
 	}
+	switch {
+	case a.Setsid: // leads a group already
+		l.groupOf = -1
+	case a.Setpgid && a.Pgid != 0 && inherit:
+		_ = unix.Setpgid(0, a.Pgid)
+		return false
+	case a.Setpgid && a.Pgid != 0:
+		l.groupOf = a.Pgid
+	case a.Foreground && inherit:
+		l.groupOf = 0
+	case a.Setpgid || a.Foreground:
+		if !inherit {
+			l.groupOf = os.Getpid()
+		}
+		leave = true
+	case inherit:
+		return false // and leave home after the fork
+	default:
+		l.groupOf = home
+	}
+	_ = unix.Setpgid(0, 0)
+	return leave
 }
 
 // openChannel finds the channel to the owner and checks that the owner's
@@ -205,7 +226,7 @@ func (p *proxy) await() bool {
 		case OpStarted:
 			p.leader = int(m.A)
 			if p.leaveGroup { // and leave its number to the leader
-				_ = unix.Setpgid(0, int(m.B))
+				_ = unix.Setpgid(0, p.pid)
 			}
 		case OpReady, OpFailed:
 			p.status, p.failed = 127<<8, true

@@ -21,6 +21,7 @@ type rawState struct {
 	ignored          uint64 // signals that the backend ignores
 	groupOf          int    // process group that the leader joins: its own if 0, none if -1
 	cloneflags       uintptr
+	initflags        uintptr // the supervisor is the init of a PID namespace
 	supervisorPID    int
 	supervisorPidfd  int
 	killSignal       uintptr
@@ -41,6 +42,8 @@ type rawState struct {
 	children      int // /proc/thread-self/children
 	status        int // the leader's exec: an errno, or the end
 	statusWrite   int
+	mappedWrite   int
+	mapped        int     // ends or has a byte when the user namespace's maps are written
 	keep          [10]int // those of the above that the supervisor keeps, ascending
 	nkeep         int
 	maxFD         int
@@ -96,6 +99,9 @@ func (r *rawState) supervise() {
 			setDisposition(sig, sigDfl)
 		}
 	}
+	if r.initflags != 0 {
+		r.becomeInit()
+	}
 	// Both descriptors were open before this process existed, so there is no
 	// moment at which the owner's end could be missed; the guard is one poll.
 	if r.guard() {
@@ -104,15 +110,18 @@ func (r *rawState) supervise() {
 	if e := sys(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); e < 0 {
 		r.fail(StepSubreaper, -e)
 	}
-	if e := r.openChildren(); e < 0 {
-		r.fail(StepChildren, -e)
+	if r.initflags == 0 { // an init finds all by kill(-1)
+		if e := r.openChildren(); e < 0 {
+			r.fail(StepChildren, -e)
+		}
 	}
 	if r.probe {
 		r.tell(OpReady, 0, 0)
 		exit(0)
 	}
-	// The service's process group is not ours: a SIGKILL to it must not reach us.
-	sys(unix.SYS_SETPGID, 0, 0, 0, 0, 0)
+	if r.initflags == 0 { // else the leader has its group from us
+		r.leaveGroup()
+	}
 	r.supervisorPID = sys(unix.SYS_GETPID, 0, 0, 0, 0, 0)
 	if r.cloneflags&unix.CLONE_NEWPID != 0 { // the leader cannot see our PID
 		r.supervisorPidfd = sys(unix.SYS_PIDFD_OPEN, uintptr(r.supervisorPID), 0, 0, 0, 0)
@@ -124,10 +133,20 @@ func (r *rawState) supervise() {
 	if r.leader < 0 {
 		r.fail(StepClone, -r.leader)
 	}
+	if r.initflags != 0 {
+		r.leaveGroup()
+	}
 	r.closeAllButKept()
 	sys(unix.SYS_CHDIR, uintptr(unsafe.Pointer(&rootDir[0])), 0, 0, 0, 0)
 	r.loop()
 }
+
+// leaveGroup leaves the service's process group: a SIGKILL to that must not
+// reach the supervisor.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) leaveGroup() { sys(unix.SYS_SETPGID, 0, 0, 0, 0, 0) }
 
 var (
 	rootDir = [...]byte{'/', 0}
@@ -553,6 +572,10 @@ func (r *rawState) leaderEnded(status uint32) {
 //go:nosplit
 //go:norace
 func (r *rawState) killChildren() {
+	if r.initflags != 0 { // everyone in the namespace but its init, kill(2)
+		sys(unix.SYS_KILL, ^uintptr(0), r.killSignal, 0, 0, 0)
+		return
+	}
 	sys(unix.SYS_LSEEK, uintptr(r.children), 0, unix.SEEK_SET, 0, 0)
 	pid := 0
 	for {

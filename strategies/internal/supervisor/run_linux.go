@@ -65,10 +65,14 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 		exitWhenLate: true, mirrorStops: true, rename: true,
 	}
 	l.groupOf, l.skipKernelSignal = runGroup()
+	if l.groupOf > 0 && s.InitFlags != 0 {
+		l.groupOf = -1 // inherited: the number means nothing in the namespace
+	}
 	if l.groupOf == 0 && !l.skipKernelSignal && hasTerminal() {
 		l.spec.Attr.Foreground = true
 		l.spec.Attr.ForegroundFD = terminalFD
 	}
+	runtime.LockOSThread() // for good: an init is bound to the thread that forked it
 	c, err := l.start()
 	if err != nil {
 		return Result{}, &StartError{StepFork, err}

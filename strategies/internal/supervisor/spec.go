@@ -38,6 +38,10 @@ type Spec struct {
 	// OwnerFD is a descriptor that polls readable when the owner is gone (on Linux
 	// a pidfd), or -1. The end of the channel counts as the owner's end, too.
 	OwnerFD int
+	// InitFlags, if not 0, are the namespaces (CLONE_NEWPID and what it needs) that
+	// the supervisor is born in: as the init of a PID namespace, whose end is the
+	// end of everything in it, pid_namespaces(7).
+	InitFlags uint64
 	// Ignored is the set of signals, bit n-1 for signal n, that the backend ignores.
 	Ignored uint64
 	Attr    Attr
@@ -79,6 +83,7 @@ func (s *Spec) Append(b []byte) []byte {
 	e.int(int(s.KillDeadline))
 	e.int(s.KillSignal)
 	e.int(s.OwnerFD)
+	e.uint(s.InitFlags)
 	e.uint(s.Ignored)
 	a := &s.Attr
 	e.string(a.Chroot)
@@ -114,6 +119,7 @@ func (s *Spec) Decode(b []byte) error {
 	s.KillDeadline = time.Duration(d.int())
 	s.KillSignal = d.int()
 	s.OwnerFD = d.int()
+	s.InitFlags = d.uint()
 	s.Ignored = d.uint()
 	a := &s.Attr
 	a.Chroot = d.string()

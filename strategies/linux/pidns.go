@@ -1,0 +1,62 @@
+package linux
+
+import (
+	"time"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+// PidnsName is the name of the strategy that [Pidns] returns.
+const PidnsName = "linux/pidns"
+
+type pidns struct{}
+
+// Pidns returns the strategy linux/pidns: reach tree, by the kernel alone.
+//
+// The backend runs in a PID namespace of its own, below a small init of ours.
+// When a PID namespace's init ends, the kernel kills everything in it,
+// pid_namespaces(7). The init has a SIGKILL parent-death signal from the proxy,
+// and the proxy one from a thread of this process that lives as long as the
+// process: whatever of ours is killed, and be it all at once, the tree goes.
+//
+// It is opt-in, because the backend sees a difference: other PIDs, a fresh /proc,
+// and, under an unprivileged owner, a user namespace in which only its own uid
+// and gid exist. An exec.Cmd may carry what it may carry under [Subreaper], except
+// that Start refuses a caller whose thread differs as [Pdeathsig] says, and that
+// a command which something else starts cannot be wrapped.
+func Pidns() registry.Strategy { return pidns{} }
+
+// Describe implements [registry.Strategy].
+func (pidns) Describe() registry.Description {
+	contract := registry.PidfdContract()
+	return registry.Description{
+		Name:     PidnsName,
+		Platform: registry.PlatformLinux,
+		Summary:  "Each backend runs in a PID namespace under an init that the kernel kills with the owner, and everything in the namespace with it.",
+		Target:   registry.CleanupLinuxParentDeathSignal,
+		Guarantees: []registry.Guarantee{
+			{Event: registry.EventOwnerKilled, Reach: registry.ReachTree, Enforcer: registry.EnforcerKernel, Within: time.Second},
+			{Event: registry.EventBothKilled, Reach: registry.ReachTree, Enforcer: registry.EnforcerKernel, Within: time.Second},
+			{Event: registry.EventSupervisorKilled, Reach: registry.ReachTree, Enforcer: registry.EnforcerKernel, Within: time.Second},
+			{Event: registry.EventLeaderExit, Reach: registry.ReachTree, Enforcer: registry.EnforcerSupervisor, Within: contract.KillDeadline},
+			{Event: registry.EventOwnerExit, Reach: registry.ReachTree, Enforcer: registry.EnforcerKernel, Within: time.Second},
+		},
+		Requires: []string{
+			"Linux 5.3 and CAP_SYS_ADMIN, or unprivileged user namespaces",
+			"a /proc that may be mounted anew: in a container, one that is not masked",
+			"an executable that may start itself again: not a c-shared, c-archive or plugin build (or InstallOptions.Supervisor)",
+		},
+		Limits: append([]string{
+			"the backend sees other PIDs than its owner does, and a fresh /proc",
+			"under an unprivileged owner it is in a user namespace where only its own uid and gid exist: setuid programs gain nothing, files of others belong to nobody, setgroups is denied",
+			"a process in uninterruptible sleep, or in a frozen cgroup, ends when it leaves that state",
+			"work asked of others (systemd-run, dockerd, at, cron) was never in the namespace",
+			"a command that something else starts cannot be wrapped",
+		}, bindLimits...),
+		Supervisor: &contract,
+		OptIn:      true,
+	}
+}
+
+// Target implements [registry.Strategy].
+func (pidns) Target() registry.Cleanup { return registry.CleanupLinuxParentDeathSignal }

@@ -1,0 +1,568 @@
+package linux
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/proctree"
+	"github.com/seed329817d7/contain/strategies/internal/supervisor"
+)
+
+const (
+	// barrierDeadline is how long an executable that is started as a supervisor
+	// for the first time has to show that it is one.
+	barrierDeadline = 2 * time.Second
+	// startDeadline is how long a supervisor that has shown so may take under load.
+	startDeadline = 30 * time.Second
+)
+
+// ownPidfd refers to this process; supervisors watch it. It is nil where
+// pidfd_open(2) is missing (before Linux 5.3) or refused: the end of the channel
+// then is all that tells a supervisor of the owner's end.
+var ownPidfd = sync.OnceValue(func() *os.File {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), "pidfd of this process")
+})
+
+// supervised is the installation of every strategy whose backends run below a
+// supervisor of their own.
+type supervised struct {
+	strategy   string
+	cleanup    registry.Cleanup
+	executable string
+	// initFlags makes the supervisor the init of a PID namespace, and ties the
+	// proxy to this process by a parent-death signal.
+	initFlags uint64
+	backends  backends
+}
+
+// newSupervised finds the executable that serves as the supervisor and starts
+// it once, to see that it does.
+func newSupervised(ctx context.Context, strategy string, initFlags uint64, opts registry.InstallOptions) (*supervised, error) {
+	// Not os.Executable: the file at that path may have been replaced since.
+	i := &supervised{strategy: strategy, executable: "/proc/self/exe", initFlags: initFlags}
+	if opts.Supervisor != "" {
+		i.executable = opts.Supervisor
+	} else if mode := buildMode(); mode != "" {
+		return nil, i.error("install", fmt.Errorf("%w: this is a %s build inside another program, which cannot be started again as a supervisor; set Supervisor to an installed contain command", errors.ErrUnsupported, mode))
+	}
+	if err := i.probe(ctx); err != nil {
+		return nil, i.error("install", err)
+	}
+	return i, nil
+}
+
+// error wraps err unless it is wrapped already.
+func (i *supervised) error(op string, err error) error {
+	var own *registry.Error
+	if err == nil || errors.As(err, &own) {
+		return err
+	}
+	return &registry.Error{Op: op, Strategy: i.strategy, Err: err}
+}
+
+// buildMode returns c-shared, c-archive or plugin, or "" for a program.
+var buildMode = sync.OnceValue(func() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "-buildmode" && s.Value != "exe" && s.Value != "pie" {
+				return s.Value
+			}
+		}
+	}
+	return ""
+})
+
+func (i *supervised) Cleanup() registry.Cleanup { return i.cleanup }
+
+func (i *supervised) Close(ctx context.Context) error {
+	return i.backends.close(ctx, i.strategy)
+}
+
+// probe starts a supervisor without a backend: once for each executable.
+func (i *supervised) probe(ctx context.Context) error {
+	key := probeKey{i.executable, i.initFlags}
+	if _, done := probed.Load(key); done {
+		return ctx.Err()
+	}
+	spec := newSpec()
+	spec.Probe, spec.Files, spec.InitFlags = true, 3, i.initFlags
+	ctx, cancel := context.WithTimeout(ctx, barrierDeadline)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, i.executable)
+	h, err := i.rewrite(cmd, spec)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("%w: %w: start %s: %w", errors.ErrUnsupported, registry.ErrSupervisor, i.executable, err)
+	}
+	_, err = h.shake(barrierDeadline)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	probed.Store(key, true)
+	return nil
+}
+
+var probed sync.Map // of probeKey
+
+type probeKey struct {
+	executable string
+	initFlags  uint64
+}
+
+func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
+	if err := startable(cmd); err != nil {
+		return nil, err
+	}
+	if err := i.backends.begin("start "+cmd.Path, i.strategy); err != nil {
+		return nil, err
+	}
+	defer i.backends.end()
+	spec, err := specFor(cmd, opts)
+	if err != nil {
+		return nil, i.attributeError(cmd.Path, err)
+	}
+	spec.InitFlags = i.initFlags
+	before := *cmd
+	h, err := i.rewrite(cmd, spec)
+	if err == nil {
+		err = h.start(cmd)
+		restore(cmd, &before)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := h.shake(startDeadline)
+	if err != nil {
+		_ = cmd.Process.Kill()
+		abandon(cmd)
+		h.close()
+		return nil, err
+	}
+	t := newTree(h, cmd, &i.backends)
+	t.started(m)
+	go t.follow()
+	return t, nil
+}
+
+// wrap is [registry.Wrapper]'s Wrap. A path that turns out not to be executable
+// only after the start makes the command exit with 127.
+func (i *supervised) wrap(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
+	if err := startable(cmd); err != nil {
+		return nil, err
+	}
+	if err := i.backends.begin("wrap "+cmd.Path, i.strategy); err != nil {
+		return nil, err
+	}
+	defer i.backends.end()
+	spec, err := specFor(cmd, opts)
+	if err != nil {
+		return nil, i.attributeError(cmd.Path, err)
+	}
+	h, err := i.rewrite(cmd, spec)
+	if err != nil {
+		return nil, err
+	}
+	t := newTree(h, cmd, &i.backends)
+	go t.followWrapped()
+	return t, nil
+}
+
+// attributeError names the strategy in an error about what cannot be passed,
+// and leaves those that os/exec would have returned as they are.
+func (i *supervised) attributeError(path string, err error) error {
+	if errors.Is(err, registry.ErrNotPassed) {
+		return i.error("start "+path, err)
+	}
+	return err
+}
+
+// handshake is the owner's side of a supervisor that is being started.
+type handshake struct {
+	owner   *supervised
+	path    string
+	channel *os.File // to the supervisor
+	theirs  *os.File // its end of that
+	also    []*os.File
+	spec    []byte
+	proxy   int // its PID, once it has said hello
+}
+
+// rewrite makes cmd start the supervisor, and the supervisor what cmd was.
+func (i *supervised) rewrite(cmd *exec.Cmd, spec *supervisor.Spec) (*handshake, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, i.error("start "+cmd.Path, fmt.Errorf("%w: %w", registry.ErrSupervisor, os.NewSyscallError("socketpair", err)))
+	}
+	// Non-blocking on this side only: os/exec passes theirs as it is.
+	_ = unix.SetNonblock(fds[0], true)
+	h := &handshake{
+		owner:   i,
+		path:    cmd.Path,
+		channel: os.NewFile(uintptr(fds[0]), "supervisor"),
+		theirs:  os.NewFile(uintptr(fds[1]), "owner"),
+	}
+	extra := append(make([]*os.File, 0, len(cmd.ExtraFiles)+3), cmd.ExtraFiles...)
+	pass := func(f *os.File) int {
+		extra = append(extra, f)
+		return 2 + len(extra)
+	}
+	number := pass(h.theirs)
+	if f := ownPidfd(); f != nil {
+		spec.OwnerFD = pass(f)
+	}
+	if a := cmd.SysProcAttr; a != nil && a.Foreground {
+		fd, err := unix.FcntlInt(uintptr(a.Ctty), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			h.close()
+			return nil, execError(cmd.Path, err)
+		}
+		tty := os.NewFile(uintptr(fd), "terminal")
+		h.also = append(h.also, tty)
+		spec.Attr.ForegroundFD = pass(tty)
+	}
+	h.spec = binary.NativeEndian.AppendUint32(nil, 0)
+	h.spec = spec.Append(h.spec)
+	binary.NativeEndian.PutUint32(h.spec, uint32(len(h.spec)-4))
+
+	cmd.Path, cmd.Args, cmd.Dir = i.executable, []string{supervisor.Argv0}, ""
+	cmd.Env = []string{supervisor.FDEnv + "=" + strconv.Itoa(number)}
+	if v, ok := os.LookupEnv("LD_LIBRARY_PATH"); ok { // a program linked dynamically may need it to start
+		cmd.Env = append(cmd.Env, "LD_LIBRARY_PATH="+v)
+	}
+	cmd.ExtraFiles = extra
+	cmd.SysProcAttr = proxyAttr(cmd.SysProcAttr)
+	if i.initFlags != 0 {
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = new(syscall.SysProcAttr)
+		}
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
+	return h, nil
+}
+
+// restore gives cmd back what rewrite took.
+func restore(cmd, before *exec.Cmd) {
+	cmd.Path, cmd.Args, cmd.Dir, cmd.Env = before.Path, before.Args, before.Dir, before.Env
+	cmd.ExtraFiles, cmd.SysProcAttr = before.ExtraFiles, before.SysProcAttr
+}
+
+// start starts the proxy.
+func (h *handshake) start(cmd *exec.Cmd) error {
+	var err error
+	if h.owner.initFlags == 0 {
+		err = cmd.Start()
+	} else if err = sameAsThread(); err != nil {
+		err = h.owner.error("start "+h.path, fmt.Errorf("%w: %w", registry.ErrNotPassed, err))
+	} else {
+		onThread(func() { err = cmd.Start() })
+	}
+	if err == nil {
+		return nil
+	}
+	h.close()
+	var pe *os.PathError
+	if errors.As(err, &pe) && pe.Path == cmd.Path {
+		return h.owner.error("start "+h.path, fmt.Errorf("%w: start %s: %w", registry.ErrSupervisor, pe.Path, pe.Err))
+	}
+	return err // os/exec's own, such as a context that is done
+}
+
+// shake tells the supervisor about the backend and waits until the backend has
+// exec'd, or for a probe, until everything is in place. By then the owner is
+// watched.
+func (h *handshake) shake(limit time.Duration) (supervisor.Message, error) {
+	h.dropTheirs()
+	_ = h.channel.SetDeadline(time.Now().Add(limit))
+	defer h.channel.SetDeadline(time.Time{})
+	var none supervisor.Message
+	fail := func(err error) error {
+		return h.owner.error("start "+h.path, fmt.Errorf("%w: %w", registry.ErrSupervisor, err))
+	}
+	if _, err := h.channel.Write(h.spec); err != nil {
+		return none, fail(fmt.Errorf("tell the supervisor what to start: %w", err))
+	}
+	for {
+		m, err := readMessage(h.channel)
+		if err != nil {
+			if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+				err = fmt.Errorf("it ended before the backend was started; was it killed, or is the executable no contain supervisor? (%w)", io.ErrUnexpectedEOF)
+			}
+			return none, fail(err)
+		}
+		switch m.Op {
+		case supervisor.OpHello:
+			h.proxy = int(m.B)
+			if m.A != supervisor.Version {
+				return none, fail(fmt.Errorf("it speaks version %d of the protocol, this program speaks %d; install the same version of contain", m.A, supervisor.Version))
+			}
+		case supervisor.OpRefused:
+			return none, fail(fmt.Errorf("it refused: %s: %w", refusals[supervisor.Refusal(m.A)], syscall.Errno(m.B)))
+		case supervisor.OpFailed:
+			step, errno := supervisor.Step(m.A), syscall.Errno(m.B)
+			if step > supervisor.StepGuard { // what os/exec would have met, too
+				return none, execError(h.path, errno)
+			}
+			return none, fail(fmt.Errorf("%s: %w", step, errno))
+		case supervisor.OpReady, supervisor.OpStarted:
+			return m, nil
+		}
+	}
+}
+
+var refusals = map[supervisor.Refusal]string{
+	supervisor.RefusedSecure: "the executable is setuid, setgid or has file capabilities",
+	supervisor.RefusedPeer:   "the credentials of owner and supervisor differ",
+	supervisor.RefusedSpec:   "the description of the backend could not be read",
+	supervisor.RefusedSetup:  "the supervisor could not be forked",
+}
+
+func (h *handshake) dropTheirs() {
+	h.theirs.Close()
+	for _, f := range h.also {
+		f.Close()
+	}
+}
+
+func (h *handshake) close() {
+	h.dropTheirs()
+	h.channel.Close()
+}
+
+func readMessage(r io.Reader) (supervisor.Message, error) {
+	var m supervisor.Message
+	_, err := io.ReadFull(r, unsafe.Slice((*byte)(unsafe.Pointer(&m)), supervisor.MessageSize))
+	return m, err
+}
+
+// abandon collects a process that was started and will not be used, and leaves
+// cmd as a failed exec.Cmd.Start does. A reader that feeds its standard input
+// may still be blocked; it is not waited for.
+func abandon(cmd *exec.Cmd) {
+	delay := cmd.WaitDelay
+	cmd.WaitDelay = time.Millisecond
+	_ = cmd.Wait()
+	cmd.WaitDelay = delay
+	cmd.Process, cmd.ProcessState = nil, nil
+}
+
+// tree is a backend below its supervisor.
+type tree struct {
+	h        *handshake
+	cmd      *exec.Cmd
+	backends *backends
+	done     chan struct{}
+
+	mu         sync.Mutex
+	leader     int
+	supervisor proctree.Process
+	exited     bool // the leader
+	lost       bool // proxy and supervisor ended without a report
+}
+
+func newTree(h *handshake, cmd *exec.Cmd, b *backends) *tree {
+	t := &tree{h: h, cmd: cmd, backends: b, done: make(chan struct{})}
+	b.add(t)
+	return t
+}
+
+func (t *tree) started(m supervisor.Message) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.leader = int(m.A)
+	if t.h.owner.initFlags != 0 {
+		t.supervisor, t.leader = initAndLeader(t.h.proxy)
+		return
+	}
+	// The supervisor may have gone already, and its PID may be another's: then
+	// nobody is below it.
+	if s, err := proctree.Lookup(int(m.B)); err == nil && s.PPID == t.h.proxy && s.Name == supervisor.Argv0[:15] {
+		t.supervisor = s
+	}
+}
+
+// initAndLeader finds the init below proxy and the leader below that, whose own
+// numbers are those of their namespace: the leader is the first that it forked.
+func initAndLeader(proxy int) (init proctree.Process, leader int) {
+	below, err := proctree.Descendants(proxy)
+	if err != nil || len(below) == 0 || below[0].PPID != proxy {
+		return init, 0 // it has gone already
+	}
+	init = below[0]
+	for _, p := range below[1:] {
+		if p.PPID == init.PID && innermostPID(p.PID) == 2 {
+			return init, p.PID
+		}
+	}
+	return init, 0
+}
+
+// innermostPID returns the number of a process in its own PID namespace, the
+// last of NSpid in proc_pid_status(5).
+func innermostPID(pid int) int {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), "\nNSpid:")
+	line, _, _ := strings.Cut(rest, "\n")
+	fields := strings.Fields(line)
+	if len(fields) == 0 {
+		return 0
+	}
+	n, _ := strconv.Atoi(fields[len(fields)-1])
+	return n
+}
+
+// follow reads what the supervisor reports until it has nothing left to report.
+func (t *tree) follow() {
+	defer close(t.done)
+	defer t.backends.remove(t)
+	defer t.h.channel.Close()
+	for {
+		m, err := readMessage(t.h.channel)
+		if err != nil {
+			t.mu.Lock()
+			t.exited, t.lost = true, true
+			t.mu.Unlock()
+			return
+		}
+		switch m.Op {
+		case supervisor.OpLeader:
+			t.mu.Lock()
+			t.exited = true
+			t.mu.Unlock()
+		case supervisor.OpEmpty:
+			return
+		}
+	}
+}
+
+// followWrapped waits for a start that somebody else makes.
+func (t *tree) followWrapped() {
+	if _, err := t.h.channel.Write(t.h.spec); err == nil {
+		for {
+			m, err := readMessage(t.h.channel)
+			if err != nil || m.Op == supervisor.OpFailed || m.Op == supervisor.OpRefused {
+				break
+			}
+			t.h.dropTheirs() // the proxy has its own copy by now
+			if m.Op == supervisor.OpHello {
+				t.h.proxy = int(m.B)
+			}
+			if m.Op == supervisor.OpStarted {
+				t.started(m)
+				break
+			}
+		}
+	}
+	t.follow()
+}
+
+// PID implements [registry.Process].
+func (t *tree) PID() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.leader
+}
+
+// Done implements [registry.Process].
+func (t *tree) Done() <-chan struct{} { return t.done }
+
+func (t *tree) send(op supervisor.Op, arg uint32) error {
+	m := supervisor.Message{Op: op, A: arg}
+	_, err := t.h.channel.Write(unsafe.Slice((*byte)(unsafe.Pointer(&m)), supervisor.MessageSize))
+	if err != nil {
+		return os.ErrProcessDone
+	}
+	return nil
+}
+
+// Signal implements [registry.Process]. The supervisor delivers it: the leader
+// is its child, whose PID cannot be reused behind its back.
+func (t *tree) Signal(sig os.Signal) error {
+	s, ok := sig.(syscall.Signal)
+	if !ok {
+		return t.h.owner.error("signal", fmt.Errorf("%w: %v is no signal of this system", errors.ErrUnsupported, sig))
+	}
+	t.mu.Lock()
+	exited := t.exited
+	t.mu.Unlock()
+	if exited {
+		return os.ErrProcessDone
+	}
+	return t.send(supervisor.OpSignal, uint32(s))
+}
+
+// Kill implements [registry.Process].
+func (t *tree) Kill() error {
+	select {
+	case <-t.done:
+		return os.ErrProcessDone
+	default:
+	}
+	if t.PID() == 0 { // wrapped and not started: there is nothing, and will be nothing
+		t.h.close()
+		return nil
+	}
+	return t.send(supervisor.OpKill, 0)
+}
+
+// members returns what is alive below the supervisor.
+func (t *tree) members() ([]proctree.Process, error) {
+	t.mu.Lock()
+	s := t.supervisor
+	t.mu.Unlock()
+	if now, err := proctree.Lookup(s.PID); s.PID == 0 || err != nil || !now.Same(s) {
+		return nil, nil
+	}
+	ps, err := proctree.Descendants(s.PID)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil, nil
+	}
+	return proctree.Alive(ps), err
+}
+
+// Members implements [registry.Process].
+func (t *tree) Members() ([]registry.Member, error) {
+	ps, err := t.members()
+	ms := make([]registry.Member, len(ps))
+	for i, p := range ps {
+		ms[i] = registry.Member{PID: p.PID, Name: p.Name}
+	}
+	return ms, err
+}
+
+// Terminate implements [registry.Process]: SIGTERM to every member.
+func (t *tree) Terminate() error {
+	ps, err := t.members()
+	for _, p := range ps {
+		if e := proctree.Signal(p, syscall.SIGTERM); e != nil && !errors.Is(e, os.ErrProcessDone) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
