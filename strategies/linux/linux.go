@@ -2,6 +2,11 @@
 // with registry.Default. It imports, lists and describes itself on every system;
 // elsewhere Install returns an error that wraps errors.ErrUnsupported.
 //
+// # linux/cgroup
+//
+// Each backend is born in a cgroup of its own, and one supervisor per service
+// kills the service's cgroup when the service is gone. See [Cgroup].
+//
 // # linux/subreaper
 //
 // Each backend runs below a supervisor, a child subreaper that nothing below it
@@ -27,6 +32,7 @@ package linux
 import "github.com/seed329817d7/contain/registry"
 
 func init() {
+	registry.Default().MustRegister(Cgroup())
 	registry.Default().MustRegister(Subreaper())
 	registry.Default().MustRegister(Pdeathsig())
 	registry.Default().MustRegister(Pidns())

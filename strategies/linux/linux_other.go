@@ -42,3 +42,13 @@ func (pidns) Probe(context.Context) error { return elsewhere("probe", PidnsName)
 func (pidns) Run(context.Context, *exec.Cmd, registry.RunOptions) (registry.RunResult, error) {
 	return registry.RunResult{}, elsewhere("run", PidnsName)
 }
+
+func (cgroup) Install(context.Context, registry.InstallOptions) (registry.Installation, error) {
+	return nil, elsewhere("install", CgroupName)
+}
+
+func (cgroup) Probe(context.Context) error { return elsewhere("probe", CgroupName) }
+
+func (cgroup) Run(context.Context, *exec.Cmd, registry.RunOptions) (registry.RunResult, error) {
+	return registry.RunResult{}, elsewhere("run", CgroupName)
+}

@@ -42,7 +42,9 @@ func specFor(cmd *exec.Cmd, opts registry.StartOptions) (*supervisor.Spec, error
 // newSpec returns a Spec that honours the contract.
 func newSpec() *supervisor.Spec {
 	contract := registry.PidfdContract()
-	return &supervisor.Spec{KillDeadline: contract.KillDeadline, KillSignal: int(contract.Signal), OwnerFD: -1}
+	s := supervisor.NewSpec()
+	s.KillDeadline, s.KillSignal = contract.KillDeadline, int(contract.Signal)
+	return s
 }
 
 // passAttr translates a, or says what of it cannot be passed.

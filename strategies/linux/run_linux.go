@@ -21,6 +21,11 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 		return none, i.attributeError(cmd.Path, err)
 	}
 	spec.InitFlags = i.initFlags
+	if i.adjust != nil {
+		if err := i.adjust(spec); err != nil {
+			return none, i.error("run "+cmd.Path, err)
+		}
+	}
 	run := &supervisor.RunSpec{Spec: *spec, Grace: opts.Grace, DieWithParent: opts.DieWithParent}
 	res, err := supervisor.Run(ctx, run)
 	if err != nil {
@@ -41,6 +46,8 @@ func (i *supervised) runError(path string, err error) error {
 	switch {
 	case errors.Is(err, supervisor.ErrParentGone):
 		return i.error("run "+path, fmt.Errorf("%w; start it from a process that lives, or with --die-with-parent=false", err))
+	case errors.As(err, &failed) && failed.Step == supervisor.StepClone && i.adjust != nil:
+		return err
 	case errors.As(err, &failed) && failed.Step > supervisor.StepGuard:
 		return execError(path, failed.Err)
 	case errors.As(err, &failed) && failed.Step == supervisor.StepGuard:

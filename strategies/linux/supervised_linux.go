@@ -51,21 +51,32 @@ type supervised struct {
 	// initFlags makes the supervisor the init of a PID namespace, and ties the
 	// proxy to this process by a parent-death signal.
 	initFlags uint64
-	backends  backends
+	// adjust, if not nil, adds to what Run's supervisor is told.
+	adjust   func(*supervisor.Spec) error
+	backends backends
 }
 
 // newSupervised finds the executable that serves as the supervisor and starts
 // it once, to see that it does.
 func newSupervised(ctx context.Context, strategy string, initFlags uint64, opts registry.InstallOptions) (*supervised, error) {
+	i, err := findSupervisor(strategy, initFlags, opts)
+	if err == nil {
+		err = i.probe(ctx)
+	}
+	if err != nil {
+		return nil, (&supervised{strategy: strategy}).error("install", err)
+	}
+	return i, nil
+}
+
+// findSupervisor finds the executable.
+func findSupervisor(strategy string, initFlags uint64, opts registry.InstallOptions) (*supervised, error) {
 	// Not os.Executable: the file at that path may have been replaced since.
 	i := &supervised{strategy: strategy, executable: "/proc/self/exe", initFlags: initFlags}
 	if opts.Supervisor != "" {
 		i.executable = opts.Supervisor
 	} else if mode := buildMode(); mode != "" {
 		return nil, i.error("install", fmt.Errorf("%w: this is a %s build inside another program, which cannot be started again as a supervisor; set Supervisor to an installed contain command", errors.ErrUnsupported, mode))
-	}
-	if err := i.probe(ctx); err != nil {
-		return nil, i.error("install", err)
 	}
 	return i, nil
 }

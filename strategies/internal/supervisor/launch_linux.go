@@ -71,7 +71,7 @@ func (l *launch) start() (child, error) {
 		fds.close()
 		return child{}, os.NewSyscallError("open the supervisor's descriptors", fds.err)
 	}
-	for _, fd := range []int{r.owner, r.parent, r.proxy, r.channel, r.relay, r.mirror, r.signals, r.status} {
+	for _, fd := range []int{r.owner, r.parent, r.proxy, r.channel, r.relay, r.mirror, r.signals, r.status, r.killFD, l.spec.LockFD} {
 		r.retain(fd)
 	}
 	r.maxFD = highestFD()
@@ -146,6 +146,7 @@ func (r *rawState) describe(s *Spec) error {
 		err = errors.Join(err, e)
 		return unsafe.Pointer(unsafe.SliceData(p))
 	}
+	r.cgroup, r.cgroupFD, r.killFD = text(s.Cgroup), s.CgroupFD, s.KillFD
 	r.path, r.dir, r.chroot = text(s.Path), text(s.Dir), text(s.Attr.Chroot)
 	r.argv, r.envp = vector(s.Args), vector(s.Env)
 	a := &s.Attr

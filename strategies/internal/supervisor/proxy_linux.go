@@ -33,6 +33,9 @@ func runProxy() {
 	if spec.OwnerFD >= 0 {
 		unix.CloseOnExec(spec.OwnerFD)
 	}
+	if spec.Watch != "" {
+		runWatcher(&spec, channel)
+	}
 	if spec.Attr.Foreground {
 		unix.CloseOnExec(spec.Attr.ForegroundFD)
 	}

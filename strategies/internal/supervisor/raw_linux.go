@@ -16,6 +16,7 @@ type rawState struct {
 	path             unsafe.Pointer
 	argv, envp       unsafe.Pointer
 	dir, chroot      unsafe.Pointer
+	cgroup           unsafe.Pointer // path of the leader's cgroup, nil if there is none
 	attr             rawAttr
 	mask             uint64 // signals that the backend has blocked
 	ignored          uint64 // signals that the backend ignores
@@ -42,9 +43,11 @@ type rawState struct {
 	children      int // /proc/thread-self/children
 	status        int // the leader's exec: an errno, or the end
 	statusWrite   int
+	cgroupFD      int // its directory
+	killFD        int // its cgroup.kill, -1 before Linux 5.14
 	mappedWrite   int
 	mapped        int     // ends or has a byte when the user namespace's maps are written
-	keep          [10]int // those of the above that the supervisor keeps, ascending
+	keep          [12]int // those of the above that the supervisor keeps, ascending
 	nkeep         int
 	maxFD         int
 
@@ -126,7 +129,7 @@ func (r *rawState) supervise() {
 	if r.cloneflags&unix.CLONE_NEWPID != 0 { // the leader cannot see our PID
 		r.supervisorPidfd = sys(unix.SYS_PIDFD_OPEN, uintptr(r.supervisorPID), 0, 0, 0, 0)
 	}
-	r.leader = fork(r.cloneflags)
+	r.leader = r.forkLeader()
 	if r.leader == 0 {
 		r.becomeLeader()
 	}
@@ -141,6 +144,28 @@ func (r *rawState) supervise() {
 	r.loop()
 }
 
+// cloneArgs is struct clone_args, clone(2), as of CLONE_INTO_CGROUP (Linux 5.7).
+type cloneArgs struct {
+	flags, pidfd, childTid, parentTid, exitSignal, stack, stackSize, tls, setTid, setTidSize, cgroup uint64
+}
+
+// forkLeader forks the leader, inside its cgroup if it has one: moved there
+// afterwards it could have forked before.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) forkLeader() int {
+	if r.cgroupFD < 0 {
+		return fork(r.cloneflags)
+	}
+	args := cloneArgs{
+		flags:      uint64(r.cloneflags) | unix.CLONE_INTO_CGROUP,
+		exitSignal: uint64(unix.SIGCHLD),
+		cgroup:     uint64(r.cgroupFD),
+	}
+	return sys(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args), 0, 0, 0)
+}
+
 // leaveGroup leaves the service's process group: a SIGKILL to that must not
 // reach the supervisor.
 //
@@ -149,6 +174,7 @@ func (r *rawState) supervise() {
 func (r *rawState) leaveGroup() { sys(unix.SYS_SETPGID, 0, 0, 0, 0, 0) }
 
 var (
+	one     = [...]byte{'1'}
 	rootDir = [...]byte{'/', 0}
 	// childrenFile is "/proc/thread-self/children": text in arrays, because the
 	// address of a string constant's bytes is no plain word.
@@ -372,6 +398,9 @@ func (r *rawState) do(a Action) {
 		r.killing = true
 		r.killFrom = nowMillis()
 	}
+	if a&Exit != 0 {
+		r.removeCgroup()
+	}
 	if a&Mirror != 0 {
 		ends := uint32(0)
 		if a&Exit != 0 {
@@ -392,6 +421,17 @@ func (r *rawState) do(a Action) {
 	}
 	if a&Exit != 0 {
 		exit(0)
+	}
+}
+
+// removeCgroup removes the leader's cgroup, which is empty. One that the backend
+// has divided remains, and goes with the next sweep.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) removeCgroup() {
+	if r.cgroup != nil {
+		sys(unix.SYS_UNLINKAT, 0, uintptr(r.cgroup), unix.AT_REMOVEDIR, 0, 0)
 	}
 }
 
@@ -575,6 +615,10 @@ func (r *rawState) killChildren() {
 	if r.initflags != 0 { // everyone in the namespace but its init, kill(2)
 		sys(unix.SYS_KILL, ^uintptr(0), r.killSignal, 0, 0, 0)
 		return
+	}
+	if r.killFD >= 0 {
+		// All at once, whatever their uid; what moved itself out is below still.
+		sys(unix.SYS_PWRITE64, uintptr(r.killFD), uintptr(unsafe.Pointer(&one[0])), 1, 0, 0)
 	}
 	sys(unix.SYS_LSEEK, uintptr(r.children), 0, unix.SEEK_SET, 0, 0)
 	pid := 0

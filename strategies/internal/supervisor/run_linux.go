@@ -216,6 +216,7 @@ func dropStreams() {
 		if fd < 3 {
 			continue
 		}
+		// What is ours has the flag, what is the leader's does not.
 		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
 			_ = unix.Close(fd)
 		}

@@ -42,6 +42,14 @@ type Spec struct {
 	// the supervisor is born in: as the init of a PID namespace, whose end is the
 	// end of everything in it, pid_namespaces(7).
 	InitFlags uint64
+	// Watch, if not "", is a cgroup that the supervisor ends when the owner is
+	// gone; there is no backend then.
+	Watch string
+	// CgroupFD, if not negative, is the directory of the cgroup that the leader is
+	// born in, KillFD its cgroup.kill, and Cgroup its path, which is removed at the end.
+	// LockFD holds the lock that says that the cgroup is in use.
+	CgroupFD, KillFD, LockFD int
+	Cgroup                   string
 	// Ignored is the set of signals, bit n-1 for signal n, that the backend ignores.
 	Ignored uint64
 	Attr    Attr
@@ -70,6 +78,9 @@ type Attr struct {
 
 var errSpec = errors.New("malformed supervisor specification")
 
+// NewSpec returns a Spec without descriptors.
+func NewSpec() *Spec { return &Spec{OwnerFD: -1, CgroupFD: -1, KillFD: -1, LockFD: -1} }
+
 // Append appends the encoding of s, which Decode reads.
 func (s *Spec) Append(b []byte) []byte {
 	e := encoder{b}
@@ -84,6 +95,11 @@ func (s *Spec) Append(b []byte) []byte {
 	e.int(s.KillSignal)
 	e.int(s.OwnerFD)
 	e.uint(s.InitFlags)
+	e.string(s.Watch)
+	e.int(s.CgroupFD)
+	e.int(s.KillFD)
+	e.int(s.LockFD)
+	e.string(s.Cgroup)
 	e.uint(s.Ignored)
 	a := &s.Attr
 	e.string(a.Chroot)
@@ -120,6 +136,11 @@ func (s *Spec) Decode(b []byte) error {
 	s.KillSignal = d.int()
 	s.OwnerFD = d.int()
 	s.InitFlags = d.uint()
+	s.Watch = d.string()
+	s.CgroupFD = d.int()
+	s.KillFD = d.int()
+	s.LockFD = d.int()
+	s.Cgroup = d.string()
 	s.Ignored = d.uint()
 	a := &s.Attr
 	a.Chroot = d.string()

@@ -1,0 +1,201 @@
+package cgroupfs
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Prefix begins the name of every group that belongs to an owner. The owner's
+// PID, for people, and random digits follow.
+const Prefix = "contain-"
+
+// Own returns the cgroup that this process is in. The error wraps
+// errors.ErrUnsupported if there is no cgroup2 mount that shows it.
+func Own() (Group, error) {
+	procs, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", fmt.Errorf("%w: %w; is /proc mounted?", errors.ErrUnsupported, err)
+	}
+	path, ok := unified(procs)
+	if !ok {
+		return "", fmt.Errorf("%w: this process is in no cgroup of version 2 (no line 0:: in /proc/self/cgroup)", errors.ErrUnsupported)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	return locate(path, mounts)
+}
+
+// unified returns the path in the version 2 hierarchy, cgroups(7).
+func unified(procCgroup []byte) (string, bool) {
+	for line := range strings.Lines(string(procCgroup)) {
+		if path, ok := strings.CutPrefix(line, "0::"); ok {
+			return strings.TrimSuffix(path, "\n"), true
+		}
+	}
+	return "", false
+}
+
+// locate finds the directory of the cgroup path below one of the cgroup2 mounts
+// in mountinfo, proc_pid_mountinfo(5). Hybrid hosts mount it elsewhere than at
+// /sys/fs/cgroup; a bind mount may show a part only.
+func locate(path string, mountinfo []byte) (Group, error) {
+	if strings.HasPrefix(path, "/..") {
+		return "", fmt.Errorf("%w: this process's cgroup %s lies outside its cgroup namespace", errors.ErrUnsupported, path)
+	}
+	seen := false
+	for line := range strings.Lines(string(mountinfo)) {
+		left, right, ok := strings.Cut(line, " - ")
+		fields, fs := strings.Fields(left), strings.Fields(right)
+		if !ok || len(fields) < 6 || len(fs) < 1 || fs[0] != "cgroup2" {
+			continue
+		}
+		seen = true
+		root, point := unescape(fields[3]), unescape(fields[4])
+		rel, err := filepath.Rel(root, path)
+		if err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
+			return Group(filepath.Join(point, rel)), nil
+		}
+	}
+	if seen {
+		return "", fmt.Errorf("%w: no cgroup2 mount shows this process's cgroup %s", errors.ErrUnsupported, path)
+	}
+	return "", fmt.Errorf("%w: no cgroup2 file system is mounted", errors.ErrUnsupported)
+}
+
+// unescape undoes the octal escapes of mountinfo.
+func unescape(s string) string {
+	for _, e := range [...][2]string{{`\040`, " "}, {`\011`, "\t"}, {`\012`, "\n"}, {`\134`, `\`}} {
+		s = strings.ReplaceAll(s, e[0], e[1])
+	}
+	return s
+}
+
+// Writable says why no group may be made below g by default, or nil. Under
+// systemd every subtree has a single writer: the manager, except where it has
+// delegated one (Delegate=yes). The root of a cgroup namespace is its owner's.
+func (g Group) Writable() error {
+	if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
+		return nil
+	}
+	if ns, err := os.Readlink("/proc/self/ns/cgroup"); err == nil && ns != initialNamespace {
+		if own, err := os.ReadFile("/proc/self/cgroup"); err == nil {
+			if path, _ := unified(own); path == "/" {
+				return nil
+			}
+		}
+	}
+	for unit := g; len(unit) > len("/sys"); unit = Group(filepath.Dir(string(unit))) {
+		name := filepath.Base(string(unit))
+		if strings.HasSuffix(name, ".service") || strings.HasSuffix(name, ".scope") || strings.HasSuffix(name, ".slice") {
+			if unit.delegated() {
+				return nil
+			}
+			return fmt.Errorf("%w: systemd manages %s and has not delegated it; set Delegate=yes in the unit, or name the strategy to use it all the same", errors.ErrUnsupported, name)
+		}
+	}
+	return fmt.Errorf("%w: systemd manages the cgroup %s; run in a unit with Delegate=yes, or name the strategy to use it all the same", errors.ErrUnsupported, g)
+}
+
+// initialNamespace is the link of the first cgroup namespace, whose inode number
+// is fixed: PROC_CGROUP_INIT_INO in Linux' include/linux/proc_ns.h.
+const initialNamespace = "cgroup:[4026531835]"
+
+// delegated looks for the mark that systemd sets: the attribute
+// trusted.delegate, which only the privileged can read, or user.delegate.
+func (g Group) delegated() bool {
+	for _, name := range []string{"user.delegate", "trusted.delegate"} {
+		var v [8]byte
+		if n, err := unix.Getxattr(string(g), name, v[:]); err == nil && string(v[:n]) == "1" {
+			return true
+		}
+	}
+	return false
+}
+
+// Tree is a group of one owner, with the lock that tells that it is alive.
+type Tree struct {
+	Group
+	// Lock is the open directory. Its lock lasts until every process that has
+	// inherited this descriptor has ended or closed it.
+	Lock *os.File
+}
+
+// MakeTree makes a group for this process below parent, and locks it.
+func MakeTree(parent Group) (*Tree, error) {
+	for try := 0; ; try++ {
+		var random [4]byte
+		if _, err := unix.Getrandom(random[:], 0); err != nil {
+			return nil, err
+		}
+		g := parent.Sub(Prefix + strconv.Itoa(os.Getpid()) + "-" + hex.EncodeToString(random[:]))
+		if err := g.Make(); err != nil {
+			return nil, err
+		}
+		lock, err := g.lock()
+		if err == nil {
+			return &Tree{g, lock}, nil
+		}
+		// Between its making and its locking a sweep may have taken it for left behind.
+		if try == 3 || !errors.Is(err, os.ErrNotExist) {
+			_ = g.Remove()
+			return nil, err
+		}
+	}
+}
+
+// lock takes the lock of g without waiting.
+func (g Group) lock() (*os.File, error) {
+	f, err := os.Open(string(g))
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if err == unix.EWOULDBLOCK {
+			return nil, fmt.Errorf("%w (locked by a sweep)", os.ErrNotExist)
+		}
+		return nil, os.NewSyscallError("flock", err)
+	}
+	if _, err := os.Stat(string(g)); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Sweep ends what owners left below parent that died together with their
+// supervisor. A group that is locked has a living owner or supervisor and is
+// left alone, as is everything without the prefix.
+func Sweep(parent Group, deadline time.Time) error {
+	entries, err := os.ReadDir(string(parent))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if !e.IsDir() || !bytes.HasPrefix([]byte(e.Name()), []byte(Prefix)) {
+			continue
+		}
+		g := parent.Sub(e.Name())
+		lock, err := g.lock()
+		if err != nil {
+			continue
+		}
+		if err := g.End(deadline); err != nil {
+			errs = append(errs, err)
+		}
+		lock.Close()
+	}
+	return errors.Join(errs...)
+}

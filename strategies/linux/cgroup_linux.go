@@ -1,0 +1,290 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/cgroupfs"
+	"github.com/seed329817d7/contain/strategies/internal/exitwatch"
+	"github.com/seed329817d7/contain/strategies/internal/proctree"
+)
+
+// Install implements [registry.Strategy].
+func (cgroup) Install(ctx context.Context, opts registry.InstallOptions) (registry.Installation, error) {
+	s, err := acquireService(ctx, opts)
+	if err != nil {
+		return nil, cgroupError("install", err)
+	}
+	cleanup, err := bind(CgroupName, opts)
+	if err != nil {
+		s.release()
+		return nil, err
+	}
+	return &cgroupInstallation{cleanup: cleanup, service: s}, nil
+}
+
+// Probe implements [registry.Prober]: it makes a cgroup, has a process born in
+// it, and removes it.
+func (cgroup) Probe(ctx context.Context) error {
+	tree, err := makeTree()
+	if err == nil {
+		err = errors.Join(ctx.Err(), tree.Remove(), tree.Lock.Close())
+	}
+	return cgroupError("probe", err)
+}
+
+// cgroupError wraps err unless it is wrapped already.
+func cgroupError(op string, err error) error {
+	var own *registry.Error
+	if err == nil || errors.As(err, &own) {
+		return err
+	}
+	return &registry.Error{Op: op, Strategy: CgroupName, Err: err}
+}
+
+// makeTree makes a group below this process's own in which processes can be
+// born. Everything that keeps it from that is an error that wraps
+// errors.ErrUnsupported and says what to do.
+func makeTree() (*cgroupfs.Tree, error) {
+	own, err := cgroupfs.Own()
+	if err != nil {
+		return nil, err
+	}
+	if err := own.Writable(); err != nil {
+		return nil, err
+	}
+	tree, err := cgroupfs.MakeTree(own)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w%s", errors.ErrUnsupported, err, cgroupAdvice(err))
+	}
+	if err := bornIn(tree.Group); err != nil {
+		_ = tree.Remove()
+		_ = tree.Lock.Close()
+		return nil, fmt.Errorf("%w: start a process in %s: %w%s", errors.ErrUnsupported, tree.Group, err, cgroupAdvice(err))
+	}
+	return tree, nil
+}
+
+// cgroupAdvice says what to do about an error.
+func cgroupAdvice(err error) string {
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return "; mount the container's cgroup file system writable"
+	case errors.Is(err, unix.EACCES):
+		return "; have the subtree delegated to this user (systemd: Delegate=yes)"
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+		return "; the kernel (before 5.7) or the seccomp profile refuses clone3"
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return "; the cgroup is threaded, run in a domain cgroup"
+	case errors.Is(err, unix.EBUSY):
+		return "; this process's cgroup has controllers enabled for its children, run in a leaf cgroup"
+	}
+	return ""
+}
+
+// bornIn tries a real birth in g. The child then fails to exec a file that is
+// not there, which is the success: nothing runs, and no second exec is paid for.
+func bornIn(g cgroupfs.Group) error {
+	dir, err := os.Open(string(g))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	_, err = syscall.ForkExec(string(g)+"/no-such-file", []string{"probe"}, &syscall.ProcAttr{
+		Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())},
+	})
+	if err == syscall.ENOENT {
+		return nil
+	}
+	return err
+}
+
+type cgroupInstallation struct {
+	cleanup  registry.Cleanup
+	service  *cgroupService
+	backends backends
+	released bool // guarded by backends.mu
+}
+
+func (i *cgroupInstallation) Cleanup() registry.Cleanup { return i.cleanup }
+
+func (i *cgroupInstallation) Close(ctx context.Context) error {
+	err := i.backends.close(ctx, CgroupName)
+	i.backends.mu.Lock()
+	first := !i.released && err == nil
+	i.released = i.released || first
+	i.backends.mu.Unlock()
+	if first {
+		i.service.release()
+	}
+	return err
+}
+
+func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
+	if err := startable(cmd); err != nil {
+		return nil, err
+	}
+	op := "start " + cmd.Path
+	if err := i.backends.begin(op, CgroupName); err != nil {
+		return nil, err
+	}
+	defer i.backends.end()
+	if err := ownCgroup(cmd.SysProcAttr); err != nil {
+		return nil, cgroupError(op, err)
+	}
+	if err := sameAsThread(); err != nil {
+		return nil, cgroupError(op, fmt.Errorf("%w: %w", registry.ErrNotPassed, err))
+	}
+	if err := i.service.watched(); err != nil {
+		return nil, cgroupError(op, err)
+	}
+	g, err := i.service.newGroup()
+	if err != nil {
+		return nil, cgroupError(op, err)
+	}
+	if err := startIn(g, cmd); err != nil {
+		_ = g.Remove()
+		return nil, err
+	}
+	exited, err := exitwatch.Watch(cmd.Process)
+	if err != nil {
+		_ = g.Kill()
+		abandon(cmd)
+		_ = g.Remove()
+		return nil, cgroupError(op, err)
+	}
+	m := &member{group: g, process: cmd.Process, backends: &i.backends, own: i.service.own, onExit: opts.OnLeaderExit, done: make(chan struct{})}
+	i.backends.add(m)
+	go m.follow(exited)
+	return m, nil
+}
+
+// ownCgroup refuses attributes that contradict the strategy.
+func ownCgroup(a *syscall.SysProcAttr) error {
+	switch {
+	case a == nil:
+		return nil
+	case a.UseCgroupFD:
+		return fmt.Errorf("%w: SysProcAttr.UseCgroupFD: the backend is born in a cgroup of this strategy's; name linux/subreaper to choose the cgroup yourself", registry.ErrNotPassed)
+	case a.Ptrace:
+		return fmt.Errorf("%w: SysProcAttr.Ptrace: the tracer would be a thread that you cannot use", registry.ErrNotPassed)
+	}
+	return pdeathsigIsOurs(a)
+}
+
+// startIn starts cmd in g on the long-lived thread, and leaves cmd as it was.
+func startIn(g cgroupfs.Group, cmd *exec.Cmd) error {
+	dir, err := unix.Open(string(g), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return cgroupError("start "+cmd.Path, &os.PathError{Op: "open", Path: string(g), Err: err})
+	}
+	defer unix.Close(dir)
+	attr := cmd.SysProcAttr
+	bound := syscall.SysProcAttr{}
+	if attr != nil {
+		bound = *attr
+	}
+	bound.Pdeathsig = syscall.SIGKILL
+	bound.UseCgroupFD, bound.CgroupFD = true, dir
+	cmd.SysProcAttr = &bound
+	onThread(func() { err = cmd.Start() })
+	cmd.SysProcAttr = attr
+	return err
+}
+
+// member is a backend in its own cgroup.
+type member struct {
+	group    cgroupfs.Group
+	own      cgroupfs.Group // the service's
+	process  *os.Process
+	backends *backends
+	onExit   registry.LeaderExit
+	done     chan struct{}
+}
+
+// follow waits for the leader's end and sees to the rest.
+func (m *member) follow(exited <-chan struct{}) {
+	defer close(m.done)
+	defer m.backends.remove(m)
+	<-exited
+	if m.group.Remove() == nil { // the common case: nobody was left
+		return
+	}
+	switch {
+	case m.onExit == registry.LeaderExitLeave:
+		m.letGo()
+	case m.onExit == registry.LeaderExitWait && !wasSIGKILLed(m.process.Pid):
+		_ = m.group.WaitEmpty(time.Time{})
+		fallthrough
+	default:
+		for m.group.End(time.Now().Add(registry.SupervisorKillDeadline)) != nil {
+			// Something cannot die yet, or a nested group is still being filled. Done
+			// stays open for as long as that is so.
+		}
+	}
+}
+
+// letGo moves what is left to the service's own cgroup, from which it came.
+func (m *member) letGo() {
+	for m.group.Remove() != nil {
+		pids, err := m.group.PIDs()
+		if err != nil {
+			return
+		}
+		for _, pid := range pids {
+			_ = os.WriteFile(string(m.own)+"/cgroup.procs", fmt.Appendln(nil, pid), 0)
+		}
+	}
+}
+
+// wasSIGKILLed reports whether a child that has exited died of SIGKILL, without
+// collecting its status. Once somebody has collected it nothing can be known, and
+// the answer is no.
+func wasSIGKILLed(pid int) bool {
+	var info unix.Siginfo
+	const cldKilled = 2
+	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err == nil && info.Code == cldKilled && siginfoStatus(&info) == int32(unix.SIGKILL)
+}
+
+// PID implements [registry.Process].
+func (m *member) PID() int { return m.process.Pid }
+
+// Done implements [registry.Process].
+func (m *member) Done() <-chan struct{} { return m.done }
+
+// Signal implements [registry.Process].
+func (m *member) Signal(sig os.Signal) error { return m.process.Signal(sig) }
+
+// Terminate implements [registry.Process]: SIGTERM to every member.
+func (m *member) Terminate() error { return m.group.Signal(unix.SIGTERM) }
+
+// Kill implements [registry.Process].
+func (m *member) Kill() error {
+	select {
+	case <-m.done:
+		return os.ErrProcessDone
+	default:
+		return m.group.Kill()
+	}
+}
+
+// Members implements [registry.Process].
+func (m *member) Members() ([]registry.Member, error) {
+	pids, err := m.group.PIDs()
+	var ms []registry.Member
+	for _, pid := range pids {
+		if p, err := proctree.Lookup(pid); err == nil && !p.Zombie {
+			ms = append(ms, registry.Member{PID: pid, Name: p.Name})
+		}
+	}
+	return ms, err
+}
