@@ -30,30 +30,53 @@ func (g Group) Make() error {
 	return err
 }
 
+// write writes to one of g's files. Not os.WriteFile: asked to create a file
+// that is missing, this file system answers EACCES.
+func (g Group) write(name, value string) error {
+	f, err := os.OpenFile(g.file(name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}
+
+// killFile is a variable so that tests can do without it.
+var killFile = "cgroup.kill"
+
 // Kill sends SIGKILL to every process in g and below, whatever its uid and even
-// if it is stopped or forking, by cgroup.kill (Linux 5.14). Older kernels have
-// it done by freezing and signalling, which needs the right to signal each.
+// if it is stopped or forking, by cgroup.kill (Linux 5.14). Older kernels, and a
+// group that a backend has made threaded (EOPNOTSUPP), have it done by freezing
+// and signalling, which needs the right to signal each.
 func (g Group) Kill() error {
-	err := os.WriteFile(g.file("cgroup.kill"), []byte("1"), 0)
-	if errors.Is(err, os.ErrNotExist) {
-		if _, gone := os.Stat(string(g)); gone != nil {
+	err := g.write(killFile, "1")
+	if gone(err) {
+		if _, err := os.Stat(string(g)); err != nil {
 			return nil
 		}
-		return g.killFrozen()
+	} else if !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
 	}
-	return err
+	return g.killFrozen()
 }
 
 // killFrozen stops the group, so that nobody forks while its members are read,
 // and kills them. A frozen process of version 2 dies of SIGKILL at once.
 func (g Group) killFrozen() error {
-	freeze := func(v string) error { return os.WriteFile(g.file("cgroup.freeze"), []byte(v), 0) }
-	if err := freeze("1"); err != nil {
+	if err := g.write("cgroup.freeze", "1"); err != nil {
 		return err
 	}
-	defer freeze("0")
+	defer g.write("cgroup.freeze", "0")
+	// One that cannot be frozen, because it sleeps in the kernel, does not fork.
+	_ = g.waitFor("frozen 1", time.Now().Add(freezeLimit))
 	return g.Signal(unix.SIGKILL)
 }
+
+const freezeLimit = 100 * time.Millisecond
+
+// gone reports whether err says that a group is no more: its directory, or the
+// group behind a file that was opened before.
+func gone(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) }
 
 // Signal sends sig to every process in g and below. Those that come while it
 // goes on may be missed.
@@ -85,17 +108,21 @@ func (g Group) signal(pid int, sig unix.Signal) error {
 	return unix.PidfdSendSignal(fd, sig, nil, 0)
 }
 
-// suffix is the end of g's path that tells it from every other group: that of
-// its owner's tree, which has random digits, and its own.
+// suffix is the end of g's path that tells it from every other group: from the
+// owner's tree on, whose name has random digits. What is above differs between
+// the mount and /proc, and between cgroup namespaces.
 func (g Group) suffix() string {
-	dir, base := filepath.Split(string(g))
-	return "/" + filepath.Base(dir) + "/" + base + "/"
+	i := max(0, strings.LastIndex(string(g), "/"+Prefix))
+	return string(g)[i:] + "/"
 }
 
 // PIDs returns the processes in g and below. A zombie is not in its group's list.
 func (g Group) PIDs() ([]int, error) {
 	b, err := os.ReadFile(g.file("cgroup.procs"))
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+	if errors.Is(err, unix.EOPNOTSUPP) { // threaded: it has only threads, the first of a process among them
+		b, err = os.ReadFile(g.file("cgroup.threads"))
+	}
+	if gone(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -131,69 +158,49 @@ func (g Group) subs() []Group {
 	return subs
 }
 
-// WaitEmpty waits until no process is in g or below: for "populated 0" in
-// cgroup.events, whose changes poll reports. It costs a goroutine, not a thread.
-func (g Group) WaitEmpty(deadline time.Time) error {
+// WaitEmpty waits until no process is in g or below, forever if deadline is
+// zero. The error wraps os.ErrDeadlineExceeded if the deadline passes.
+func (g Group) WaitEmpty(deadline time.Time) error { return g.waitFor("populated 0", deadline) }
+
+// waitFor waits until cgroup.events has line, or g is gone. poll(2) reports
+// changes of that file, so a wait costs a goroutine and no thread.
+func (g Group) waitFor(line string, deadline time.Time) error {
 	f, err := os.Open(g.file("cgroup.events"))
-	if errors.Is(err, os.ErrNotExist) {
+	if gone(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if err := f.SetReadDeadline(deadline); err != nil {
+		return err
+	}
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
-	if !deadline.IsZero() {
-		if err := f.SetReadDeadline(deadline); err != nil {
-			return pollEmpty(g, deadline)
-		}
-	}
-	var empty bool
 	var rerr error
 	err = conn.Read(func(fd uintptr) bool {
-		empty, rerr = readEmpty(int(fd))
-		return empty || rerr != nil
+		var met bool
+		met, rerr = readEvent(int(fd), line)
+		return met || rerr != nil
 	})
 	return errors.Join(err, rerr)
 }
 
-// pollEmpty is WaitEmpty where the netpoller does not take cgroup.events.
-func pollEmpty(g Group, deadline time.Time) error {
-	for time.Now().Before(deadline) {
-		if empty, err := g.Empty(); empty || err != nil {
-			return err
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return os.ErrDeadlineExceeded
-}
-
-// Empty reports whether no process is in g or below.
-func (g Group) Empty() (bool, error) {
-	f, err := os.Open(g.file("cgroup.events"))
-	if errors.Is(err, os.ErrNotExist) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	return readEmpty(int(f.Fd()))
-}
-
-func readEmpty(fd int) (bool, error) {
+// readEvent reports whether the cgroup.events open as fd has line, or its group
+// is gone.
+func readEvent(fd int, line string) (bool, error) {
 	var buf [256]byte
 	n, err := unix.Pread(fd, buf[:], 0)
-	if err == unix.ENODEV { // the group was removed
+	if gone(err) {
 		return true, nil
 	}
 	if err != nil {
-		return false, err
+		return false, os.NewSyscallError("read cgroup.events", err)
 	}
-	return bytes.Contains(buf[:n], []byte("populated 0")), nil
+	return bytes.Contains(buf[:n], []byte(line)), nil
 }
 
 // Remove removes g and what a backend made below it. It fails with EBUSY while
@@ -214,27 +221,35 @@ func (g Group) Remove() error {
 	return &os.PathError{Op: "rmdir", Path: string(g), Err: err}
 }
 
-// End kills what is in g, waits for it, and removes g.
+// End kills what is in g, waits for it, and removes g. It tries until the
+// deadline, and then returns what was in the way last.
 func (g Group) End(deadline time.Time) error {
-	if g.Remove() == nil {
-		return nil
-	}
 	for {
-		if err := g.Kill(); err != nil {
-			return err
+		if g.Remove() == nil { // also the common case: nobody was left
+			return nil
 		}
-		step := time.Now().Add(time.Second)
-		if deadline.Before(step) {
-			step = deadline
-		}
-		err := g.WaitEmpty(step)
+		err := g.Kill()
 		if err == nil {
-			if err = g.Remove(); err == nil {
-				return nil
-			}
+			// In steps, because before cgroup.kill one may have been missed.
+			err = g.WaitEmpty(sooner(time.Now().Add(time.Second), deadline))
 		}
-		if !time.Now().Before(deadline) {
+		if err == nil {
+			err = g.Remove()
+		}
+		if err == nil || !time.Now().Before(deadline) {
 			return err
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) { // that has taken its time
+			time.Sleep(retryPause)
 		}
 	}
+}
+
+const retryPause = 5 * time.Millisecond
+
+func sooner(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }

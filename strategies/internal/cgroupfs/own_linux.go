@@ -50,7 +50,7 @@ func unified(procCgroup []byte) (string, bool) {
 // in mountinfo, proc_pid_mountinfo(5). Hybrid hosts mount it elsewhere than at
 // /sys/fs/cgroup; a bind mount may show a part only.
 func locate(path string, mountinfo []byte) (Group, error) {
-	if strings.HasPrefix(path, "/..") {
+	if outside(path) {
 		return "", fmt.Errorf("%w: this process's cgroup %s lies outside its cgroup namespace", errors.ErrUnsupported, path)
 	}
 	seen := false
@@ -63,7 +63,7 @@ func locate(path string, mountinfo []byte) (Group, error) {
 		seen = true
 		root, point := unescape(fields[3]), unescape(fields[4])
 		rel, err := filepath.Rel(root, path)
-		if err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
+		if err == nil && !outside(root) && rel != ".." && !strings.HasPrefix(rel, "../") {
 			return Group(filepath.Join(point, rel)), nil
 		}
 	}
@@ -73,6 +73,10 @@ func locate(path string, mountinfo []byte) (Group, error) {
 	return "", fmt.Errorf("%w: no cgroup2 file system is mounted", errors.ErrUnsupported)
 }
 
+// outside reports whether a path begins above the root of this process's cgroup
+// namespace, cgroup_namespaces(7). Cleaned, it would name another cgroup.
+func outside(path string) bool { return path == "/.." || strings.HasPrefix(path, "/../") }
+
 // unescape undoes the octal escapes of mountinfo.
 func unescape(s string) string {
 	for _, e := range [...][2]string{{`\040`, " "}, {`\011`, "\t"}, {`\012`, "\n"}, {`\134`, `\`}} {
@@ -81,30 +85,42 @@ func unescape(s string) string {
 	return s
 }
 
-// Writable says why no group may be made below g by default, or nil. Under
-// systemd every subtree has a single writer: the manager, except where it has
-// delegated one (Delegate=yes). The root of a cgroup namespace is its owner's.
+// Writable says why no group may be made below g, this process's own, by
+// default, or nil.
 func (g Group) Writable() error {
-	if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
+	_, err := os.Stat("/run/systemd/system") // sd_booted(3)
+	return g.claimable(err == nil, atNamespaceRoot(), Group.delegated)
+}
+
+// claimable decides. Under systemd every subtree has a single writer: the
+// manager, except where it has delegated one (Delegate=yes). The root of a cgroup
+// namespace is its owner's.
+func (g Group) claimable(systemd, namespaceRoot bool, delegated func(Group) bool) error {
+	if !systemd || namespaceRoot {
 		return nil
 	}
-	if ns, err := os.Readlink("/proc/self/ns/cgroup"); err == nil && ns != initialNamespace {
-		if own, err := os.ReadFile("/proc/self/cgroup"); err == nil {
-			if path, _ := unified(own); path == "/" {
-				return nil
-			}
-		}
-	}
-	for unit := g; len(unit) > len("/sys"); unit = Group(filepath.Dir(string(unit))) {
+	for unit := g; len(unit) > 1; unit = Group(filepath.Dir(string(unit))) {
 		name := filepath.Base(string(unit))
 		if strings.HasSuffix(name, ".service") || strings.HasSuffix(name, ".scope") || strings.HasSuffix(name, ".slice") {
-			if unit.delegated() {
+			if delegated(unit) {
 				return nil
 			}
-			return fmt.Errorf("%w: systemd manages %s and has not delegated it; set Delegate=yes in the unit, or name the strategy to use it all the same", errors.ErrUnsupported, name)
+			return fmt.Errorf("%w: systemd manages %s and has not delegated it; set Delegate=yes in the unit", errors.ErrUnsupported, name)
 		}
 	}
-	return fmt.Errorf("%w: systemd manages the cgroup %s; run in a unit with Delegate=yes, or name the strategy to use it all the same", errors.ErrUnsupported, g)
+	return fmt.Errorf("%w: systemd manages the cgroup %s; run in a unit with Delegate=yes", errors.ErrUnsupported, g)
+}
+
+// atNamespaceRoot reports whether this process is at the root of a cgroup
+// namespace other than the first.
+func atNamespaceRoot() bool {
+	ns, err := os.Readlink("/proc/self/ns/cgroup")
+	if err != nil || ns == initialNamespace {
+		return false
+	}
+	own, err := os.ReadFile("/proc/self/cgroup")
+	path, ok := unified(own)
+	return err == nil && ok && path == "/"
 }
 
 // initialNamespace is the link of the first cgroup namespace, whose inode number

@@ -29,13 +29,6 @@ func Watch(p *os.Process) (<-chan struct{}, error) {
 	return exited, nil
 }
 
-// closed returns a channel for a process that has exited already.
-func closed() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}
-
 // closeAfter returns a channel that is closed when wait returns.
 func closeAfter(wait func()) <-chan struct{} {
 	c := make(chan struct{})

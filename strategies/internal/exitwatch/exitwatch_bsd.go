@@ -22,7 +22,7 @@ func watch(p *os.Process) (<-chan struct{}, error) {
 	_, err = ignoringEINTR(func() (int, error) { return unix.Kevent(kq, change, nil, nil) })
 	if err == unix.ESRCH { // it has exited already; some kernels do not find zombies
 		unix.Close(kq)
-		return closed(), nil
+		return closeAfter(func() {}), nil
 	}
 	if err != nil {
 		unix.Close(kq)

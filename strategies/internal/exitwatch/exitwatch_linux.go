@@ -10,7 +10,7 @@ import (
 func watch(p *os.Process) (<-chan struct{}, error) {
 	pidfd, err := openPidfd(p)
 	if errors.Is(err, os.ErrProcessDone) {
-		return closed(), nil
+		return closeAfter(func() {}), nil
 	}
 	if err != nil {
 		return closeAfter(func() { waitNoReap(p.Pid) }), nil

@@ -94,7 +94,6 @@ func TestExitedAlready(t *testing.T) {
 	mustClose(t, first)
 	mustClose(t, mustWatch(t, cmd.Process))
 	wantStatus7(t, cmd)
-	mustClose(t, mustWatch(t, cmd.Process))
 }
 
 // TestWaitBeside waits for the child, as os/exec users do, while it is watched.

@@ -18,7 +18,7 @@ func watch(p *os.Process) (<-chan struct{}, error) {
 		dupErr = windows.DuplicateHandle(self, windows.Handle(handle), self, &dup, windows.SYNCHRONIZE, false, 0)
 	})
 	if errors.Is(err, os.ErrProcessDone) {
-		return closed(), nil
+		return closeAfter(func() {}), nil
 	}
 	if err = errors.Join(err, dupErr); err != nil {
 		return nil, fmt.Errorf("duplicate its handle: %w", err)

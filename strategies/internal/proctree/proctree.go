@@ -21,6 +21,7 @@ import (
 type Process struct {
 	PID  int
 	PPID int
+	PGID int // process group
 	// Start is when the process started, in a unit of the system's; it is good
 	// for comparison only.
 	Start uint64
@@ -53,6 +54,15 @@ func Descendants(root int) ([]Process, error) {
 	return found, nil
 }
 
+// All returns every process on the host that this process may see.
+func All() ([]Process, error) {
+	table, err := all()
+	if err != nil {
+		return nil, fmt.Errorf("read the process table: %w", err)
+	}
+	return table, nil
+}
+
 // Signal sends sig to p. If p has exited, even if it is still a zombie or its
 // PID belongs to another process now, nothing is sent and the error wraps
 // os.ErrProcessDone.
@@ -72,4 +82,35 @@ func Alive(ps []Process) []Process {
 		}
 	}
 	return alive
+}
+
+// Below picks what descends from the processes roots out of a table, parents
+// first. No root is in it, not even below another.
+func Below(table []Process, roots ...int) []Process {
+	children := make(map[int][]Process)
+	for _, p := range table {
+		children[p.PPID] = append(children[p.PPID], p)
+	}
+	// A table read while PIDs were reused may contain a circle, and PID 0 of
+	// macOS is its own parent.
+	seen := make(map[int]bool)
+	for _, root := range roots {
+		seen[root] = true
+	}
+	var found []Process
+	adopt := func(parent int) {
+		for _, p := range children[parent] {
+			if !seen[p.PID] {
+				seen[p.PID] = true
+				found = append(found, p)
+			}
+		}
+	}
+	for _, root := range roots {
+		adopt(root)
+	}
+	for i := 0; i < len(found); i++ {
+		adopt(found[i].PID)
+	}
+	return found
 }

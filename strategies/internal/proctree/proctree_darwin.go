@@ -16,6 +16,7 @@ func fromKinfo(k *unix.KinfoProc) Process {
 	return Process{
 		PID:    int(k.Proc.P_pid),
 		PPID:   int(k.Eproc.Ppid),
+		PGID:   int(k.Eproc.Pgid),
 		Start:  uint64(start.Sec)*1e6 + uint64(start.Usec),
 		Name:   unix.ByteSliceToString(k.Proc.P_comm[:]),
 		Zombie: k.Proc.P_stat == szomb,
@@ -34,6 +35,11 @@ func lookup(pid int) (Process, error) {
 }
 
 func descendants(root int) ([]Process, error) {
+	table, err := all()
+	return Below(table, root), err
+}
+
+func all() ([]Process, error) {
 	kinfo, err := unix.SysctlKinfoProcSlice("kern.proc.all")
 	if err != nil {
 		return nil, fmt.Errorf("sysctl kern.proc.all: %w", err)
@@ -42,7 +48,7 @@ func descendants(root int) ([]Process, error) {
 	for i := range kinfo {
 		table[i] = fromKinfo(&kinfo[i])
 	}
-	return below(root, table), nil
+	return table, nil
 }
 
 // signal checks and kills; macOS has nothing like a pidfd, so p may exit, and

@@ -27,14 +27,15 @@ func parseStat(line []byte) (stat, error) {
 		return stat{}, fmt.Errorf("malformed stat line %q", line)
 	}
 	fields := bytes.Fields(line[end+1:])
-	const state, ppid, threads, start = 0, 1, 17, 19 // fields 3, 4, 20 and 22
+	const state, ppid, pgid, threads, start = 0, 1, 2, 17, 19 // fields 3, 4, 5, 20 and 22
 	if len(fields) <= start {
 		return stat{}, fmt.Errorf("short stat line %q", line)
 	}
 	var s stat
-	var errs [4]error
+	var errs [5]error
 	s.PID, errs[0] = strconv.Atoi(string(bytes.TrimSpace(line[:open])))
 	s.PPID, errs[1] = strconv.Atoi(string(fields[ppid]))
+	s.PGID, errs[4] = strconv.Atoi(string(fields[pgid]))
 	s.threads, errs[2] = strconv.Atoi(string(fields[threads]))
 	s.Start, errs[3] = strconv.ParseUint(string(fields[start]), 10, 64)
 	if err := errors.Join(errs[:]...); err != nil {
@@ -133,7 +134,8 @@ func descendants(root int) ([]Process, error) {
 	}
 	found, err := r.children(top)
 	if err == errNoChildrenFile {
-		return r.scan(root)
+		table, err := r.all()
+		return Below(table, root), err
 	}
 	for i := 0; i < len(found) && err == nil; i++ {
 		var more []stat
@@ -232,8 +234,10 @@ func (r *reader) present(pid, tid string) bool {
 	return err == nil
 }
 
-// scan reads the stat of every process on the host.
-func (r *reader) scan(root int) ([]Process, error) {
+func all() ([]Process, error) { return newReader().all() }
+
+// all reads the stat of every process on the host.
+func (r *reader) all() ([]Process, error) {
 	names, err := entries("/proc")
 	if err != nil {
 		return nil, err
@@ -252,7 +256,7 @@ func (r *reader) scan(root int) ([]Process, error) {
 			return nil, err
 		}
 	}
-	return below(root, table), nil
+	return table, nil
 }
 
 func entries(dir string) ([]string, error) {

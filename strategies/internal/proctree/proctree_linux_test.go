@@ -130,24 +130,24 @@ func eventually(t testing.TB, what string, ok func() bool) {
 }
 
 func TestParseStat(t *testing.T) {
-	const rest = " 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 4711 1 2 18446744073709551615"
+	const rest = " 6 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 4711 1 2 18446744073709551615"
 	for _, tt := range []struct {
 		line string
 		want stat
 		bad  bool
 	}{
-		{line: "12 (sh) S 7" + rest, want: stat{Process{12, 7, 4711, "sh", false}, 3}},
-		{line: "12 (a) R 1 (b) c) S 7" + rest, want: stat{Process{12, 7, 4711, "a) R 1 (b) c", false}, 3}},
-		{line: "12 () S 7" + rest, want: stat{Process{12, 7, 4711, "", false}, 3}},
-		{line: "12 (a\nb) S 7" + rest + "\n", want: stat{Process{12, 7, 4711, "a\nb", false}, 3}},
-		{line: "12 (sh) Z 7" + rest, want: stat{Process{12, 7, 4711, "sh", false}, 3}},
-		{line: "12 (sh) Z 7" + strings.Replace(rest, " 3 0 4711", " 1 0 4711", 1), want: stat{Process{12, 7, 4711, "sh", true}, 1}},
-		{line: "12 (sh) X 0" + strings.Replace(rest, " 3 0 4711", " 0 0 4711", 1), want: stat{Process{12, 0, 4711, "sh", true}, 0}},
+		{line: "12 (sh) S 7" + rest, want: stat{Process{12, 7, 6, 4711, "sh", false}, 3}},
+		{line: "12 (a) R 1 (b) c) S 7" + rest, want: stat{Process{12, 7, 6, 4711, "a) R 1 (b) c", false}, 3}},
+		{line: "12 () S 7" + rest, want: stat{Process{12, 7, 6, 4711, "", false}, 3}},
+		{line: "12 (a\nb) S 7" + rest + "\n", want: stat{Process{12, 7, 6, 4711, "a\nb", false}, 3}},
+		{line: "12 (sh) Z 7" + rest, want: stat{Process{12, 7, 6, 4711, "sh", false}, 3}},
+		{line: "12 (sh) Z 7" + strings.Replace(rest, " 3 0 4711", " 1 0 4711", 1), want: stat{Process{12, 7, 6, 4711, "sh", true}, 1}},
+		{line: "12 (sh) X 0" + strings.Replace(rest, " 3 0 4711", " 0 0 4711", 1), want: stat{Process{12, 0, 6, 4711, "sh", true}, 0}},
 		{line: "", bad: true},
 		{line: "12", bad: true},
 		{line: "12 (sh", bad: true},
 		{line: "12 )sh( S 7" + rest, bad: true},
-		{line: "12 (sh) S 7 1 1", bad: true},
+		{line: "12 (sh) S 7 6 1", bad: true},
 		{line: "x (sh) S 7" + rest, bad: true},
 		{line: "12 (sh) S x" + rest, bad: true},
 	} {
@@ -188,10 +188,11 @@ func TestTree(t *testing.T) {
 		}
 		seen[p.PID] = true
 	}
-	scanned, err := newReader().scan(cmd.Process.Pid)
+	table, err := All()
 	if err != nil {
 		t.Fatal(err)
 	}
+	scanned := Below(table, cmd.Process.Pid)
 	byPID := func(a, b Process) int { return a.PID - b.PID }
 	slices.SortFunc(found, byPID)
 	slices.SortFunc(scanned, byPID)
@@ -318,7 +319,10 @@ func BenchmarkDescendants(b *testing.B) {
 	eventually(b, "990 sleeps run", func() bool { return len(named(descend(b, cmd.Process.Pid), "sleep")) == 990 })
 	for name, walk := range map[string]func(int) ([]Process, error){
 		"children": Descendants,
-		"scan":     newReader().scan,
+		"scan": func(root int) ([]Process, error) {
+			table, err := All()
+			return Below(table, root), err
+		},
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

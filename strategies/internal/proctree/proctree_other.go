@@ -17,4 +17,6 @@ func lookup(int) (Process, error) { return Process{}, unsupported() }
 
 func descendants(int) ([]Process, error) { return nil, unsupported() }
 
+func all() ([]Process, error) { return nil, unsupported() }
+
 func signal(Process, syscall.Signal) error { return unsupported() }

@@ -24,16 +24,18 @@ func (r *rawState) becomeInit() {
 	if r.mapped >= 0 {
 		n := sys(unix.SYS_READ, uintptr(r.mapped), uintptr(unsafe.Pointer(&r.buf[0])), 1, 0, 0)
 		if n != 1 {
-			r.fail(StepMaps, int(unix.EPERM))
+			r.check(StepMaps, -int(unix.EPERM))
+			return
 		}
 	}
-	if e := sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); e < 0 {
-		r.fail(StepBind, -e)
+	if !r.check(StepBind, sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)) {
+		return
 	}
 	// The proxy may have died before; getppid is 0 here either way.
 	r.fds[0] = pollFD{fd: int32(r.proxy), events: unix.POLLIN}
-	if r.proxy < 0 || poll(&r.fds[0], 1, 0) != 0 {
-		r.fail(StepBind, int(unix.ESRCH))
+	if r.proxy < 0 || poll(&r.fds[0], 1, 0, &r.ts) != 0 {
+		r.check(StepBind, -int(unix.ESRCH))
+		return
 	}
 	// What is mounted here is not for others, and /proc shows this namespace.
 	e := sys(unix.SYS_MOUNT, uintptr(unsafe.Pointer(&noneName[0])), uintptr(unsafe.Pointer(&rootDir[0])), 0, unix.MS_REC|unix.MS_PRIVATE, 0)
@@ -41,7 +43,5 @@ func (r *rawState) becomeInit() {
 		e = sys(unix.SYS_MOUNT, uintptr(unsafe.Pointer(&procName[0])), uintptr(unsafe.Pointer(&procDir[0])),
 			uintptr(unsafe.Pointer(&procName[0])), unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)
 	}
-	if e < 0 {
-		r.fail(StepProc, -e)
-	}
+	r.check(StepProc, e)
 }

@@ -50,7 +50,7 @@ func (l *launch) start() (child, error) {
 		return child{}, err
 	}
 	r.channel, r.parent, r.owner = l.channel, l.parent, l.spec.OwnerFD
-	r.groupOf, r.grace = l.groupOf, -1
+	r.groupOf, r.grace, r.groupInherited = l.groupOf, -1, l.spec.newNumbers()
 	if l.grace >= 0 {
 		r.grace = l.grace.Milliseconds()
 	}
@@ -159,8 +159,8 @@ func (r *rawState) describe(s *Spec) error {
 		foreground: a.Foreground, foregroundFD: a.ForegroundFD,
 		setctty: a.Setctty, noctty: a.Noctty, ctty: a.Ctty,
 		unshared: int(a.Unshareflags),
-		ncaps:    copy(r.attr.caps[:], a.AmbientCaps),
 	}
+	r.attr.ncaps = copy(r.attr.caps[:], a.AmbientCaps)
 	return err
 }
 

@@ -6,18 +6,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// becomeLeader takes the backend's first process from the fork to its exec. The
-// order of the steps is that of the Go runtime's own fork and exec, so that the
-// same attributes mean the same. It never returns.
+// takeAttributes makes the backend's first process what was asked for. The order
+// of the steps, up to the exec, is that of the Go runtime's own fork and exec, so
+// that the same attributes mean the same.
 //
 //go:nosplit
 //go:norace
-//go:nocheckptr
-func (r *rawState) becomeLeader() {
+func (r *rawState) takeAttributes() {
 	a := &r.attr
 	for sig := 1; sig <= numSig; sig++ {
 		if r.ignored&(1<<(uint(sig)-1)) != 0 {
-			setDisposition(sig, sigIgn)
+			setDisposition(sig, sigIgn, &r.act)
 		}
 	}
 	if a.ncaps > 0 { // keep permitted capabilities through the change of uid
@@ -30,7 +29,7 @@ func (r *rawState) becomeLeader() {
 		r.must(StepGroup, sys(unix.SYS_SETPGID, 0, uintptr(r.groupOf), 0, 0, 0))
 	}
 	if a.foreground {
-		r.toForeground()
+		r.must(StepForeground, r.toForeground())
 	}
 	if a.unshared != 0 {
 		r.must(StepUnshare, sys(unix.SYS_UNSHARE, uintptr(a.unshared), 0, 0, 0, 0))
@@ -49,12 +48,19 @@ func (r *rawState) becomeLeader() {
 		r.must(StepCredential, sys(sysSetuid, a.uid, 0, 0, 0, 0))
 	}
 	if a.ncaps > 0 {
-		r.raiseAmbient()
+		r.must(StepCaps, r.raiseAmbient())
 	}
 	if r.dir != nil {
 		r.must(StepChdir, sys(unix.SYS_CHDIR, uintptr(r.dir), 0, 0, 0, 0))
 	}
-	r.bindToSupervisor()
+}
+
+// execute takes the leader from its last attributes to its exec. It never returns.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) execute() {
+	a := &r.attr
 	if a.noctty {
 		r.must(StepCtty, sys(unix.SYS_IOCTL, 0, unix.TIOCNOTTY, 0, 0, 0))
 	}
@@ -73,9 +79,11 @@ var noneName = [...]byte{'n', 'o', 'n', 'e', 0}
 //go:norace
 func (r *rawState) must(step Step, result int) {
 	if result < 0 {
-		m := Message{Op: OpFailed, A: uint32(step), B: uint32(-result)}
-		sys(unix.SYS_WRITE, uintptr(r.statusWrite), uintptr(unsafe.Pointer(&m)), MessageSize, 0, 0)
-		exit(127)
+		r.out = Message{Op: OpFailed, A: uint32(step), B: uint32(-result)}
+		sys(unix.SYS_WRITE, uintptr(r.statusWrite), uintptr(unsafe.Pointer(&r.out)), MessageSize, 0, 0)
+		for {
+			sys(unix.SYS_EXIT_GROUP, 127, 0, 0, 0, 0)
+		}
 	}
 }
 
@@ -87,26 +95,29 @@ func (r *rawState) must(step Step, result int) {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) bindToSupervisor() {
-	r.must(StepPdeathsig, sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0))
+func (r *rawState) bindToSupervisor() int {
+	if e := sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); e < 0 {
+		return e
+	}
 	if r.cloneflags&unix.CLONE_NEWPID != 0 {
 		r.fds[0] = pollFD{fd: int32(r.supervisorPidfd), events: unix.POLLIN}
-		if r.supervisorPidfd < 0 || poll(&r.fds[0], 1, 0) != 0 {
-			r.must(StepPdeathsig, -int(unix.ESRCH))
+		if r.supervisorPidfd < 0 || poll(&r.fds[0], 1, 0, &r.ts) != 0 {
+			return -int(unix.ESRCH)
 		}
 	} else if sys(unix.SYS_GETPPID, 0, 0, 0, 0, 0) != r.supervisorPID {
-		r.must(StepPdeathsig, -int(unix.ESRCH))
+		return -int(unix.ESRCH)
 	}
+	return 0
 }
 
 //go:nosplit
 //go:norace
-func (r *rawState) toForeground() {
+func (r *rawState) toForeground() int {
 	pgrp := int32(r.groupOf)
 	if pgrp == 0 {
 		pgrp = int32(sys(unix.SYS_GETPID, 0, 0, 0, 0, 0))
 	}
-	r.must(StepForeground, sys(unix.SYS_IOCTL, uintptr(r.attr.foregroundFD), unix.TIOCSPGRP, uintptr(unsafe.Pointer(&pgrp)), 0, 0))
+	return sys(unix.SYS_IOCTL, uintptr(r.attr.foregroundFD), unix.TIOCSPGRP, uintptr(unsafe.Pointer(&pgrp)), 0, 0)
 }
 
 type capHeader struct {
@@ -122,18 +133,25 @@ type capData struct{ effective, permitted, inheritable uint32 }
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func (r *rawState) raiseAmbient() {
+func (r *rawState) raiseAmbient() int {
 	h := capHeader{version: unix.LINUX_CAPABILITY_VERSION_3}
-	var d [2]capData
-	r.must(StepCaps, sys(unix.SYS_CAPGET, uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(&d[0])), 0, 0, 0))
+	d := &r.caps
+	if e := sys(unix.SYS_CAPGET, uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(&d[0])), 0, 0, 0); e < 0 {
+		return e
+	}
 	for i := 0; i < r.attr.ncaps && i < numCaps; i++ {
 		c := r.attr.caps[i]
 		d[(c>>5)&1].permitted |= 1 << (c & 31)
 		d[(c>>5)&1].inheritable |= 1 << (c & 31)
 	}
-	r.must(StepCaps, sys(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(&d[0])), 0, 0, 0))
+	if e := sys(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(&d[0])), 0, 0, 0); e < 0 {
+		return e
+	}
 	for i := 0; i < r.attr.ncaps && i < numCaps; i++ {
 		c := r.attr.caps[i]
-		r.must(StepCaps, sys(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0))
+		if e := sys(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0); e < 0 {
+			return e
+		}
 	}
+	return 0
 }

@@ -46,9 +46,9 @@ func runProxy() {
 	if err != nil {
 		refuse(channel, RefusedSetup, err)
 	}
-	dropFiles(spec.Files)
+	dropStreams()
 	_ = unix.Chdir("/")
-	if spec.InitFlags != 0 && !leave {
+	if spec.newNumbers() && !leave {
 		_ = unix.Setpgid(0, 0)
 	}
 	p := proxy{child: c, leaveGroup: leave}
@@ -69,7 +69,7 @@ func runProxy() {
 // The numbers of process groups mean nothing in a new PID namespace: there the
 // leader inherits its group from the proxy.
 func (l *launch) chooseGroups() (leave bool) {
-	a, home, inherit := &l.spec.Attr, unix.Getpgrp(), l.spec.InitFlags != 0
+	a, home, inherit := &l.spec.Attr, unix.Getpgrp(), l.spec.newNumbers()
 	if inherit {
 		l.groupOf = -1
 	}
@@ -95,6 +95,11 @@ func (l *launch) chooseGroups() (leave bool) {
 	}
 	_ = unix.Setpgid(0, 0)
 	return leave
+}
+
+// newNumbers reports whether the leader is born in a PID namespace of its own.
+func (s *Spec) newNumbers() bool {
+	return (s.InitFlags|s.Attr.Cloneflags)&unix.CLONE_NEWPID != 0
 }
 
 // openChannel finds the channel to the owner and checks that the owner's
@@ -191,22 +196,6 @@ func refuse(channel int, why Refusal, err error) {
 	exit(125)
 }
 
-// dropFiles replaces the standard streams and closes what else belongs to the
-// backend, so that the backend's end of a pipe is the end of the pipe.
-func dropFiles(n int) {
-	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	for fd := 0; fd < max(n, 3); fd++ {
-		if err == nil && fd < 3 {
-			_ = unix.Dup3(null, fd, 0)
-		} else {
-			_ = unix.Close(fd)
-		}
-	}
-	if err == nil {
-		_ = unix.Close(null)
-	}
-}
-
 // proxy is what the proxy knows of its supervisor.
 type proxy struct {
 	child
@@ -269,8 +258,10 @@ func endOrphans(s *Spec, supervisor, leader int) uint32 {
 		return status
 	}
 	r.children, r.killSignal = children, uintptr(s.KillSignal)
-	deadline := nowMillis() + s.KillDeadline.Milliseconds()
-	for nowMillis() < deadline {
+	// What an init sends to everyone would from here reach the whole host.
+	r.initflags = 0
+	deadline := nowMillis(&raw.ts) + s.KillDeadline.Milliseconds()
+	for nowMillis(&raw.ts) < deadline {
 		r.killChildren()
 		for {
 			var ws unix.WaitStatus
@@ -285,7 +276,7 @@ func endOrphans(s *Spec, supervisor, leader int) uint32 {
 				break
 			}
 		}
-		poll(nil, 0, 1)
+		poll(nil, 0, 1, &raw.ts)
 	}
 	return status
 }
@@ -299,9 +290,9 @@ func mirror(status uint32) {
 	}
 	sig := int(ws.Signal())
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	setDisposition(sig, sigDfl)
+	setDisposition(sig, sigDfl, &raw.act)
 	setMask(0)
 	_ = unix.Kill(os.Getpid(), ws.Signal())
-	poll(nil, 0, 1000)
+	poll(nil, 0, 1000, &raw.ts)
 	exit(128 + sig)
 }

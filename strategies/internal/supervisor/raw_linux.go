@@ -21,6 +21,7 @@ type rawState struct {
 	mask             uint64 // signals that the backend has blocked
 	ignored          uint64 // signals that the backend ignores
 	groupOf          int    // process group that the leader joins: its own if 0, none if -1
+	groupInherited   bool   // the leader has its group from the supervisor
 	cloneflags       uintptr
 	initflags        uintptr // the supervisor is the init of a PID namespace
 	supervisorPID    int
@@ -56,19 +57,32 @@ type rawState struct {
 	argv0Len int
 
 	// What has become of things.
-	leader        int
-	leaderExited  bool
-	leaderStopped bool
-	leaderStatus  uint32
-	started       bool
-	killing       bool
-	killFrom      int64
-	late          bool
-	graceUntil    int64
-	forced        uint32
+	graceAsked     bool
+	signal         int   // to be passed on, 0 if none
+	events         uint8 // seen and not yet handed to the machine: bit n for Event n
+	failed         Step
+	failedErrno    uint32
+	leader         int
+	leaderExited   bool
+	leaderReported bool
+	leaderStopped  bool
+	leaderStatus   uint32
+	started        bool
+	killing        bool
+	killFrom       int64
+	late           bool
+	graceUntil     int64
+	forced         uint32
 
 	fds [6]pollFD
-	buf [4096]byte
+
+	// Room for what the kernel reads and writes.
+	out   Message
+	ts    timespec
+	act   kernelSigaction
+	clone cloneArgs
+	caps  [2]capData
+	buf   [4096]byte
 }
 
 // numCaps bounds the ambient capabilities; capabilities(7) knows 41.
@@ -87,42 +101,77 @@ type rawAttr struct {
 	foregroundFD, ctty, unshared int
 }
 
-// supervise is the life of the supervisor. It never returns.
+// supervise is the life of the supervisor, and after the fork, of the leader
+// until its exec. It never returns. Its steps are siblings rather than nested,
+// because the stack is short.
 //
 //go:nosplit
 //go:norace
-//go:nocheckptr
 func (r *rawState) supervise() {
+	r.prepare()
+	if r.initflags != 0 && r.failed == StepNone {
+		r.becomeInit()
+	}
+	if r.failed == StepNone {
+		r.watch()
+	}
+	if r.failed == StepNone {
+		r.begin()
+	}
+	if r.failed != StepNone {
+		r.reportFailure()
+	}
+	if r.leader == 0 {
+		r.takeAttributes()
+		r.must(StepPdeathsig, r.bindToSupervisor())
+		r.execute()
+	}
+	r.settle()
+	r.loop()
+}
+
+// prepare takes off what is the proxy's.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) prepare() {
 	// The proxy's end must be seen as the end of the relay, so no other process
 	// may hold its writing end: neither this one nor the leader.
 	closeFD(r.relayWrite)
 	r.rename()
 	for sig := 1; sig <= numSig; sig++ {
-		if disposition(sig) != sigDfl {
-			setDisposition(sig, sigDfl)
+		if disposition(sig, &r.act) != sigDfl {
+			setDisposition(sig, sigDfl, &r.act)
 		}
 	}
-	if r.initflags != 0 {
-		r.becomeInit()
-	}
+}
+
+// watch begins the supervisor's office.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) watch() {
 	// Both descriptors were open before this process existed, so there is no
 	// moment at which the owner's end could be missed; the guard is one poll.
 	if r.guard() {
-		r.fail(StepGuard, int(unix.ESRCH))
+		r.check(StepGuard, -int(unix.ESRCH))
 	}
-	if e := sys(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); e < 0 {
-		r.fail(StepSubreaper, -e)
-	}
+	r.check(StepSubreaper, sys(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 	if r.initflags == 0 { // an init finds all by kill(-1)
-		if e := r.openChildren(); e < 0 {
-			r.fail(StepChildren, -e)
-		}
+		r.check(StepChildren, r.openChildren())
 	}
+}
+
+// begin forks the leader, or ends a probe.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) begin() {
 	if r.probe {
 		r.tell(OpReady, 0, 0)
 		exit(0)
 	}
-	if r.initflags == 0 { // else the leader has its group from us
+	if !r.groupInherited {
 		r.leaveGroup()
 	}
 	r.supervisorPID = sys(unix.SYS_GETPID, 0, 0, 0, 0, 0)
@@ -130,18 +179,19 @@ func (r *rawState) supervise() {
 		r.supervisorPidfd = sys(unix.SYS_PIDFD_OPEN, uintptr(r.supervisorPID), 0, 0, 0, 0)
 	}
 	r.leader = r.forkLeader()
-	if r.leader == 0 {
-		r.becomeLeader()
-	}
-	if r.leader < 0 {
-		r.fail(StepClone, -r.leader)
-	}
-	if r.initflags != 0 {
+	r.check(StepClone, r.leader)
+}
+
+// settle gives up what the leader has inherited.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) settle() {
+	if r.groupInherited {
 		r.leaveGroup()
 	}
 	r.closeAllButKept()
 	sys(unix.SYS_CHDIR, uintptr(unsafe.Pointer(&rootDir[0])), 0, 0, 0, 0)
-	r.loop()
 }
 
 // cloneArgs is struct clone_args, clone(2), as of CLONE_INTO_CGROUP (Linux 5.7).
@@ -158,12 +208,10 @@ func (r *rawState) forkLeader() int {
 	if r.cgroupFD < 0 {
 		return fork(r.cloneflags)
 	}
-	args := cloneArgs{
-		flags:      uint64(r.cloneflags) | unix.CLONE_INTO_CGROUP,
-		exitSignal: uint64(unix.SIGCHLD),
-		cgroup:     uint64(r.cgroupFD),
-	}
-	return sys(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args), 0, 0, 0)
+	r.clone.flags = uint64(r.cloneflags) | unix.CLONE_INTO_CGROUP
+	r.clone.exitSignal = uint64(unix.SIGCHLD)
+	r.clone.cgroup = uint64(r.cgroupFD)
+	return sys(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), 0, 0, 0)
 }
 
 // leaveGroup leaves the service's process group: a SIGKILL to that must not
@@ -217,7 +265,7 @@ func (r *rawState) rename() {
 //go:norace
 func (r *rawState) guard() bool {
 	r.watchOwners()
-	return poll(&r.fds[0], 4, 0) > 0 && (r.gone(0) || r.gone(1) || r.gone(2) || r.gone(3))
+	return poll(&r.fds[0], 4, 0, &r.ts) > 0 && (r.gone(0) || r.gone(1) || r.gone(2) || r.gone(3))
 }
 
 // The places of descriptors in r.fds.
@@ -262,12 +310,24 @@ func (r *rawState) tell(op Op, a, b uint32) {
 	writeMessage(r.mirror, op, a, b)
 }
 
-// fail reports that the backend could not be started, and ends the supervisor.
+// check remembers the first step that failed, and reports whether this one
+// worked. Nothing is done about it here: the deeper the call, the less stack.
 //
 //go:nosplit
 //go:norace
-func (r *rawState) fail(step Step, errno int) {
-	r.tell(OpFailed, uint32(step), uint32(errno))
+func (r *rawState) check(step Step, result int) bool {
+	if result < 0 && r.failed == StepNone {
+		r.failed, r.failedErrno = step, uint32(-result)
+	}
+	return result >= 0
+}
+
+// reportFailure says that the backend could not be started, and ends the supervisor.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) reportFailure() {
+	r.tell(OpFailed, uint32(r.failed), r.failedErrno)
 	exit(0)
 }
 
@@ -331,25 +391,41 @@ func (r *rawState) closeRange(low, high int) {
 func (r *rawState) loop() {
 	r.watchOwners()
 	for {
-		poll(&r.fds[0], len(r.fds), r.timeout())
-		if r.fds[atStatus].revents != 0 {
-			r.leaderExeced()
-		}
+		poll(&r.fds[0], len(r.fds), r.timeout(), &r.ts)
 		if r.fds[atOwner].revents != 0 || r.fds[atParent].revents != 0 {
 			r.fds[atOwner].fd, r.fds[atParent].fd = -1, -1
-			r.do(r.machine.Step(OwnerGone))
+			r.note(OwnerGone)
 		}
 		if r.fds[atChannel].revents != 0 {
 			r.readChannel()
+			r.signalLeader()
 		}
 		if r.fds[atRelay].revents != 0 {
 			r.readRelay()
+			r.signalLeader()
 		}
 		if r.fds[atSignals].revents != 0 {
 			sys(unix.SYS_READ, uintptr(r.signals), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
 		}
 		r.reap()
+		if r.fds[atStatus].revents != 0 || r.leaderExited && r.fds[atStatus].fd >= 0 {
+			r.leaderExeced()
+			if r.failed != StepNone {
+				r.reportFailure()
+			}
+			r.tell(OpStarted, uint32(r.leader), uint32(r.supervisorPID))
+		}
+		if r.leaderExited && !r.leaderReported {
+			r.leaderEnded()
+		}
+		r.startGrace()
 		r.clocks()
+		for e := OwnerGone; e <= DeadlinePassed; e++ {
+			if r.events&(1<<e) != 0 {
+				r.do(r.machine.Step(e))
+			}
+		}
+		r.events = 0
 		if r.killing {
 			r.killChildren()
 		}
@@ -366,7 +442,7 @@ func (r *rawState) timeout() int {
 		return 5
 	}
 	if r.graceUntil != 0 {
-		if left := r.graceUntil - nowMillis(); left > 0 {
+		if left := r.graceUntil - nowMillis(&r.ts); left > 0 {
 			return int(left)
 		}
 		return 0
@@ -379,15 +455,22 @@ func (r *rawState) timeout() int {
 //go:nosplit
 //go:norace
 func (r *rawState) clocks() {
-	if r.killing && !r.late && nowMillis()-r.killFrom >= r.killDeadline {
+	if r.killing && !r.late && nowMillis(&r.ts)-r.killFrom >= r.killDeadline {
 		r.late = true
-		r.do(r.machine.Step(DeadlinePassed))
+		r.note(DeadlinePassed)
 	}
-	if r.graceUntil != 0 && nowMillis() >= r.graceUntil {
+	if r.graceUntil != 0 && nowMillis(&r.ts) >= r.graceUntil {
 		r.graceUntil = 0
-		r.do(r.machine.Step(StopOrdered))
+		r.note(StopOrdered)
 	}
 }
+
+// note keeps an event for the loop, which hands it to the machine: causes before
+// their consequences, in the order of the constants.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) note(e Event) { r.events |= 1 << e }
 
 // do carries out what the machine decided.
 //
@@ -396,7 +479,7 @@ func (r *rawState) clocks() {
 func (r *rawState) do(a Action) {
 	if a&Kill != 0 && !r.killing {
 		r.killing = true
-		r.killFrom = nowMillis()
+		r.killFrom = nowMillis(&r.ts)
 	}
 	if a&Exit != 0 {
 		r.removeCgroup()
@@ -446,12 +529,11 @@ func (r *rawState) leaderExeced() {
 	r.fds[atStatus] = pollFD{fd: -1}
 	if n == MessageSize {
 		m := (*Message)(unsafe.Pointer(&r.buf[0]))
-		step, errno := Step(m.A), int(m.B)
+		r.failed, r.failedErrno = Step(m.A), m.B
 		sys(unix.SYS_WAIT4, uintptr(r.leader), 0, unix.WALL, 0, 0)
-		r.fail(step, errno)
+		return
 	}
 	r.started = true
-	r.tell(OpStarted, uint32(r.leader), uint32(r.supervisorPID))
 }
 
 //go:nosplit
@@ -463,14 +545,14 @@ func (r *rawState) readChannel() {
 		m := (*Message)(unsafe.Pointer(&r.buf[0]))
 		switch m.Op {
 		case OpSignal:
-			r.signalLeader(int(m.A))
+			r.signal = int(m.A)
 		case OpKill:
-			r.do(r.machine.Step(StopOrdered))
+			r.note(StopOrdered)
 		}
 	case n == -int(unix.EAGAIN) || n == -int(unix.EINTR):
 	default: // the owner's end of its lifeline, or nonsense
 		r.fds[atChannel].fd = -1
-		r.do(r.machine.Step(OwnerGone))
+		r.note(OwnerGone)
 	}
 }
 
@@ -491,47 +573,56 @@ func (r *rawState) readRelay() {
 		const siKernel = 0x80
 		if r.skipKernelSignal && code == siKernel {
 			if sig == int(unix.SIGHUP) { // the terminal is lost: that ends the tree
-				r.startGrace()
+				r.graceAsked = true
 			}
 			return
 		}
 		if sig == int(unix.SIGCONT) && r.mirrorStops && !r.leaderStopped {
 			return // it came to the whole process group
 		}
-		r.signalLeader(sig)
+		r.signal = sig
 		if sig == int(unix.SIGTERM) {
-			r.startGrace()
+			r.graceAsked = true
 		}
 	case n == -int(unix.EAGAIN) || n == -int(unix.EINTR):
 	default:
 		r.fds[atRelay].fd = -1
-		r.do(r.machine.Step(ProxyGone))
+		event := ProxyGone
+		if r.channel < 0 { // contain run: the proxy is the owner
+			event = OwnerGone
+		}
+		r.note(event)
 	}
 }
 
 //go:nosplit
 //go:norace
 func (r *rawState) startGrace() {
-	if r.grace >= 0 && r.graceUntil == 0 && !r.killing {
-		r.graceUntil = nowMillis() + r.grace
+	if r.graceAsked && r.grace >= 0 && r.graceUntil == 0 && !r.killing {
+		r.graceUntil = nowMillis(&r.ts) + r.grace
 		if r.graceUntil == 0 {
 			r.graceUntil = 1
 		}
 	}
 }
 
-// signalLeader signals the leader, which is our child: as long as we have not
-// waited for it, its PID is its own.
+// signalLeader passes r.signal on to the leader, which is our child: as long as we have not
+// waited for it, its PID is its own. Once it has exited, the signal is for those
+// that it left, as far as they have become our children.
 //
 //go:nosplit
 //go:norace
-func (r *rawState) signalLeader(sig int) {
-	if !r.leaderExited {
-		target := r.leader
-		if r.attr.setsid {
-			target = -target // see Setsid in package linux
-		}
-		sys(unix.SYS_KILL, uintptr(target), uintptr(sig), 0, 0, 0)
+func (r *rawState) signalLeader() {
+	sig := r.signal
+	r.signal = 0
+	switch {
+	case sig == 0:
+	case r.leaderExited && r.started:
+		r.signalChildren(uintptr(sig))
+	case r.attr.setsid: // see Setsid in package linux
+		sys(unix.SYS_KILL, uintptr(-r.leader), uintptr(sig), 0, 0, 0)
+	default:
+		sys(unix.SYS_KILL, uintptr(r.leader), uintptr(sig), 0, 0, 0)
 	}
 }
 
@@ -550,16 +641,13 @@ func (r *rawState) reap() {
 		case pid > 0 && status == 0xffff: // WIFCONTINUED
 			r.leaderStops(pid, false)
 		case pid == r.leader:
-			r.leaderEnded(status)
+			r.leaderExited, r.leaderStatus = true, status
 		case pid > 0:
 			if r.killing {
 				r.forced++
 			}
 		case pid == -int(unix.ECHILD):
-			if r.fds[atStatus].fd >= 0 { // its exec is still unread
-				r.leaderExeced()
-			}
-			r.do(r.machine.Step(Empty))
+			r.note(Empty)
 			return
 		default:
 			return
@@ -592,33 +680,40 @@ func (r *rawState) signalProxy(sig unix.Signal) {
 
 //go:nosplit
 //go:norace
-func (r *rawState) leaderEnded(status uint32) {
-	if r.fds[atStatus].fd >= 0 {
-		r.leaderExeced()
-	}
-	r.leaderExited, r.leaderStatus = true, status
-	writeMessage(r.channel, OpLeader, status, 0)
+func (r *rawState) leaderEnded() {
+	r.leaderReported = true
+	writeMessage(r.channel, OpLeader, r.leaderStatus, 0)
 	event := LeaderExited
-	if status&0x7f == uint32(unix.SIGKILL) {
+	if r.leaderStatus&0x7f == uint32(unix.SIGKILL) {
 		event = LeaderSIGKILLed
 	}
-	r.do(r.machine.Step(event))
+	r.note(event)
 }
 
-// killChildren sends the contract's signal to every child. Their children
-// become ours when they die, so that the next round finds them: nothing is
-// looked up that could have been reused, and nothing can slip away.
+// killChildren kills every child. Their children become ours when they die, so
+// that the next round finds them: nothing is looked up that could have been
+// reused, and nothing can slip away.
 //
 //go:nosplit
 //go:norace
 func (r *rawState) killChildren() {
-	if r.initflags != 0 { // everyone in the namespace but its init, kill(2)
-		sys(unix.SYS_KILL, ^uintptr(0), r.killSignal, 0, 0, 0)
-		return
-	}
 	if r.killFD >= 0 {
 		// All at once, whatever their uid; what moved itself out is below still.
 		sys(unix.SYS_PWRITE64, uintptr(r.killFD), uintptr(unsafe.Pointer(&one[0])), 1, 0, 0)
+	}
+	r.signalChildren(r.killSignal)
+}
+
+// signalChildren sends sig to every child.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) signalChildren(sig uintptr) {
+	// Everyone in the namespace but its init, kill(2). In any process but that init
+	// it would be everyone on the host.
+	if r.initflags != 0 && r.supervisorPID == 1 {
+		sys(unix.SYS_KILL, ^uintptr(0), sig, 0, 0, 0)
+		return
 	}
 	sys(unix.SYS_LSEEK, uintptr(r.children), 0, unix.SEEK_SET, 0, 0)
 	pid := 0
@@ -634,7 +729,7 @@ func (r *rawState) killChildren() {
 				continue
 			}
 			if pid > 0 {
-				sys(unix.SYS_KILL, uintptr(pid), r.killSignal, 0, 0, 0)
+				sys(unix.SYS_KILL, uintptr(pid), sig, 0, 0, 0)
 			}
 			pid = 0
 		}

@@ -20,8 +20,9 @@ func relayed(sig unix.Signal) bool {
 // when the process started, the Go runtime leaves only SIGHUP and SIGINT in place.
 func IgnoredSignals() uint64 {
 	var set uint64
+	var act kernelSigaction
 	for sig := 1; sig <= numSig; sig++ {
-		if disposition(sig) == sigIgn {
+		if disposition(sig, &act) == sigIgn {
 			set |= 1 << (uint(sig) - 1)
 		}
 	}

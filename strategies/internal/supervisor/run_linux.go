@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"time"
 	"unsafe"
 
@@ -65,7 +66,7 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 		exitWhenLate: true, mirrorStops: true, rename: true,
 	}
 	l.groupOf, l.skipKernelSignal = runGroup()
-	if l.groupOf > 0 && s.InitFlags != 0 {
+	if l.groupOf > 0 && s.newNumbers() {
 		l.groupOf = -1 // inherited: the number means nothing in the namespace
 	}
 	if l.groupOf == 0 && !l.skipKernelSignal && hasTerminal() {
@@ -198,10 +199,20 @@ func watchParent() (int, error) {
 	return fd, os.NewSyscallError("pidfd_open", err)
 }
 
-// dropStreams gives up the streams, which are the leader's now, and whatever
-// else was inherited.
+// dropStreams gives up the standard streams and whatever else the leader has
+// inherited, so that the leader's end of a pipe is the end of the pipe. What is
+// this process's own is marked close-on-exec, what is the leader's cannot be.
 func dropStreams() {
-	dropFiles(3)
+	if null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0); err == nil {
+		for fd := range 3 {
+			_ = unix.Dup3(null, fd, 0)
+		}
+		_ = unix.Close(null)
+	} else {
+		for fd := range 3 {
+			_ = unix.Close(fd)
+		}
+	}
 	dir, err := os.Open("/proc/self/fd")
 	if err != nil {
 		return
@@ -209,17 +220,12 @@ func dropStreams() {
 	defer dir.Close()
 	names, _ := dir.Readdirnames(-1)
 	for _, name := range names {
-		fd := 0
-		for _, c := range name {
-			fd = fd*10 + int(c-'0')
-		}
-		if fd < 3 {
+		fd, err := strconv.Atoi(name)
+		if err != nil || fd < 3 {
 			continue
 		}
-		// What is ours has the flag, what is the leader's does not.
 		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
 			_ = unix.Close(fd)
 		}
 	}
-	runtime.KeepAlive(dir)
 }

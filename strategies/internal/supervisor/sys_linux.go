@@ -11,7 +11,8 @@ import (
 // System calls for a process without a Go runtime. Each function here and in
 // raw_linux.go is nosplit, so that none can grow the stack (the linker checks
 // the depth), norace, and allocates nothing; none writes a pointer, so none meets
-// the garbage collector's write barrier.
+// the garbage collector's write barrier. What the kernel fills in has its room
+// with the caller, to keep the stack short.
 
 // sys makes a system call and returns its result, or -errno.
 //
@@ -52,11 +53,12 @@ func writeMessage(fd int, op Op, a, b uint32) {
 	if fd < 0 {
 		return
 	}
-	m := Message{Op: op, A: a, B: b}
+	raw.out = Message{Op: op, A: a, B: b}
+	m := &raw.out
 	// sendto, not write: a peer that has gone must not raise SIGPIPE. A full or
 	// closed channel is the reader's loss; the supervisor never waits for it.
-	if sys(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&m)), MessageSize, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0) == -int(unix.ENOTSOCK) {
-		sys(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&m)), MessageSize, 0, 0)
+	if sys(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(m)), MessageSize, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0) == -int(unix.ENOTSOCK) {
+		sys(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(m)), MessageSize, 0, 0)
 	}
 }
 
@@ -69,27 +71,26 @@ type pollFD struct {
 // timespec is the kernel's struct of seconds and nanoseconds, a word each.
 type timespec [2]uintptr
 
-// poll waits up to ms milliseconds, forever if ms is negative.
+// poll waits up to ms milliseconds, forever if ms is negative. ts is room for it.
 //
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func poll(fds *pollFD, n int, ms int) int {
-	ts := timespec{uintptr(ms) / 1000, uintptr(ms) % 1000 * 1e6}
-	tsp := uintptr(unsafe.Pointer(&ts))
+func poll(fds *pollFD, n int, ms int, ts *timespec) int {
+	ts[0], ts[1] = uintptr(ms)/1000, uintptr(ms)%1000*1e6
+	tsp := uintptr(unsafe.Pointer(ts))
 	if ms < 0 {
 		tsp = 0
 	}
 	return sys(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fds)), uintptr(n), tsp, 0, 0)
 }
 
-// nowMillis is the monotonic clock.
+// nowMillis is the monotonic clock. ts is room for it.
 //
 //go:nosplit
 //go:norace
-func nowMillis() int64 {
-	var ts timespec
-	sys(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+func nowMillis(ts *timespec) int64 {
+	sys(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(ts)), 0, 0, 0)
 	return int64(ts[0])*1000 + int64(ts[1])/1e6
 }
 
@@ -110,21 +111,22 @@ const (
 	numSig = 64
 )
 
-// disposition returns the handler of sig.
+// disposition returns the handler of sig. act is room for it.
 //
 //go:nosplit
 //go:norace
-func disposition(sig int) uintptr {
-	var old kernelSigaction
-	sys(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&old)), 8, 0)
-	return old.handler
+func disposition(sig int, act *kernelSigaction) uintptr {
+	sys(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(act)), 8, 0)
+	return act.handler
 }
 
+// setDisposition sets the handler of sig. act is room for it.
+//
 //go:nosplit
 //go:norace
-func setDisposition(sig int, handler uintptr) {
-	act := kernelSigaction{handler: handler}
-	sys(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&act)), 0, 8, 0)
+func setDisposition(sig int, handler uintptr, act *kernelSigaction) {
+	*act = kernelSigaction{handler: handler}
+	sys(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(act)), 0, 8, 0)
 }
 
 // setMask sets this thread's blocked signals and returns the old set. Bit n-1

@@ -17,7 +17,7 @@ func runWatcher(s *Spec, channel int) {
 		unix.CloseOnExec(s.LockFD)
 	}
 	_ = unix.Setpgid(0, 0)
-	dropFiles(3)
+	dropStreams()
 	_ = unix.Chdir("/")
 	var ignore unix.Sigset_t
 	for i := range ignore.Val {
@@ -25,7 +25,7 @@ func runWatcher(s *Spec, channel int) {
 	}
 	// This is the main thread; the others ignore what they can.
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &ignore, nil)
-	forRelayed(func(sig int) { setDisposition(sig, sigIgn) })
+	forRelayed(func(sig int) { setDisposition(sig, sigIgn, &raw.act) })
 
 	// The owner's descriptors were opened before this process started: once it
 	// says ready, the owner's end cannot be missed.
