@@ -140,30 +140,47 @@ func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (r
 	if err := ownCgroup(cmd.SysProcAttr); err != nil {
 		return nil, cgroupError(op, err)
 	}
+	if err := reachable(cmd); err != nil {
+		return nil, err
+	}
 	if err := sameAsThread(); err != nil {
 		return nil, cgroupError(op, fmt.Errorf("%w: %w", registry.ErrNotPassed, err))
 	}
 	if err := i.service.watched(); err != nil {
 		return nil, cgroupError(op, err)
 	}
+	m, err := i.start(cmd)
+	if err != nil {
+		return nil, err
+	}
+	m.onExit = opts.OnLeaderExit
+	i.backends.add(m)
+	go m.follow()
+	return m, nil
+}
+
+// start starts cmd in a group of its own. If it fails nothing is left.
+func (i *cgroupInstallation) start(cmd *exec.Cmd) (*member, error) {
+	op := "start " + cmd.Path
 	g, err := i.service.newGroup()
 	if err != nil {
 		return nil, cgroupError(op, err)
 	}
 	if err := startIn(g, cmd); err != nil {
-		_ = g.Remove()
+		_ = g.End(time.Now().Add(registry.SupervisorKillDeadline))
 		return nil, err
 	}
-	exited, err := exitwatch.Watch(cmd.Process)
+	m := &member{group: g, process: cmd.Process, backends: &i.backends, own: i.service.own, done: make(chan struct{})}
+	if m.pidfd, err = unix.PidfdOpen(cmd.Process.Pid, 0); err == nil {
+		m.exited, err = exitwatch.Watch(cmd.Process)
+	}
 	if err != nil {
 		_ = g.Kill()
 		abandon(cmd)
-		_ = g.Remove()
+		_ = g.End(time.Now().Add(registry.SupervisorKillDeadline))
+		_ = unix.Close(m.pidfd)
 		return nil, cgroupError(op, err)
 	}
-	m := &member{group: g, process: cmd.Process, backends: &i.backends, own: i.service.own, onExit: opts.OnLeaderExit, done: make(chan struct{})}
-	i.backends.add(m)
-	go m.follow(exited)
 	return m, nil
 }
 
@@ -205,54 +222,70 @@ type member struct {
 	group    cgroupfs.Group
 	own      cgroupfs.Group // the service's
 	process  *os.Process
+	pidfd    int // the leader's, until done
 	backends *backends
 	onExit   registry.LeaderExit
+	exited   <-chan struct{} // the leader
 	done     chan struct{}
 }
 
-// follow waits for the leader's end and sees to the rest.
-func (m *member) follow(exited <-chan struct{}) {
+// follow waits for the leader's end and sees to the rest. Done stays open for as
+// long as something cannot die yet, or cannot be let go.
+func (m *member) follow() {
 	defer close(m.done)
 	defer m.backends.remove(m)
-	<-exited
+	defer unix.Close(m.pidfd)
+	<-m.exited
 	if m.group.Remove() == nil { // the common case: nobody was left
 		return
 	}
 	switch {
 	case m.onExit == registry.LeaderExitLeave:
-		m.letGo()
-	case m.onExit == registry.LeaderExitWait && !wasSIGKILLed(m.process.Pid):
-		_ = m.group.WaitEmpty(time.Time{})
-		fallthrough
-	default:
-		for m.group.End(time.Now().Add(registry.SupervisorKillDeadline)) != nil {
-			// Something cannot die yet, or a nested group is still being filled. Done
-			// stays open for as long as that is so.
-		}
+		retry(m.letGo)
+		return
+	case m.onExit == registry.LeaderExitWait && !wasSIGKILLed(m.pidfd):
+		retry(func() error { return m.group.WaitEmpty(time.Time{}) })
+	}
+	retry(func() error { return m.group.End(time.Now().Add(registry.SupervisorKillDeadline)) })
+}
+
+// retry calls f until it succeeds. What can be in the way, such as a lack of
+// descriptors, passes.
+func retry(f func() error) {
+	for f() != nil {
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
 // letGo moves what is left to the service's own cgroup, from which it came.
-func (m *member) letGo() {
-	for m.group.Remove() != nil {
-		pids, err := m.group.PIDs()
-		if err != nil {
-			return
-		}
-		for _, pid := range pids {
-			_ = os.WriteFile(string(m.own)+"/cgroup.procs", fmt.Appendln(nil, pid), 0)
-		}
+func (m *member) letGo() error {
+	pids, err := m.group.PIDs()
+	if err != nil {
+		return err
 	}
+	for _, pid := range pids {
+		_ = os.WriteFile(string(m.own)+"/cgroup.procs", fmt.Appendln(nil, pid), 0)
+	}
+	return m.group.Remove()
 }
 
 // wasSIGKILLed reports whether a child that has exited died of SIGKILL, without
-// collecting its status. Once somebody has collected it nothing can be known, and
-// the answer is no.
-func wasSIGKILLed(pid int) bool {
-	var info unix.Siginfo
-	const cldKilled = 2
-	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-	return err == nil && info.Code == cldKilled && siginfoStatus(&info) == int32(unix.SIGKILL)
+// collecting its status. If somebody has collected it already, as Cmd.Wait does
+// at the same moment, only Linux 6.15 still knows; before, the answer is no.
+func wasSIGKILLed(pidfd int) bool {
+	for range 100 {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PIDFD, pidfd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err == nil && info.Signo != 0 {
+			const cldKilled = 2
+			return info.Code == cldKilled && siginfoStatus(&info) == int32(unix.SIGKILL)
+		}
+		if killed, known := collectedSIGKILL(pidfd); known {
+			return killed
+		}
+		time.Sleep(100 * time.Microsecond) // it is being collected
+	}
+	return false
 }
 
 // PID implements [registry.Process].
@@ -262,7 +295,14 @@ func (m *member) PID() int { return m.process.Pid }
 func (m *member) Done() <-chan struct{} { return m.done }
 
 // Signal implements [registry.Process].
-func (m *member) Signal(sig os.Signal) error { return m.process.Signal(sig) }
+func (m *member) Signal(sig os.Signal) error {
+	select {
+	case <-m.exited:
+		return os.ErrProcessDone
+	default:
+		return m.process.Signal(sig)
+	}
+}
 
 // Terminate implements [registry.Process]: SIGTERM to every member.
 func (m *member) Terminate() error { return m.group.Signal(unix.SIGTERM) }

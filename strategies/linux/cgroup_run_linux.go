@@ -19,6 +19,9 @@ import (
 // in a cgroup that the supervisor kills at once.
 func (cgroup) Run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOptions) (registry.RunResult, error) {
 	var none registry.RunResult
+	if opts.OnLeaderExit == registry.LeaderExitLeave {
+		return none, cgroupError("run "+cmd.Path, fmt.Errorf("%w: what the command leaves is to be let go, and would be in a cgroup that the next service here takes for left behind; linux/subreaper can do it", errors.ErrUnsupported))
+	}
 	own, err := cgroupfs.Own()
 	if err == nil {
 		err = own.Writable()
@@ -26,6 +29,8 @@ func (cgroup) Run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOptions) 
 	if err != nil {
 		return none, cgroupError("run "+cmd.Path, err)
 	}
+	// What a contain that was killed together with its supervisor left there.
+	_ = cgroupfs.Sweep(own, time.Now().Add(time.Second))
 	// No trial birth: the command's own is the trial.
 	tree, err := cgroupfs.MakeTree(own)
 	if err != nil {

@@ -22,13 +22,14 @@ type cgroupService struct {
 	own       cgroupfs.Group
 	tree      *cgroupfs.Tree
 
-	mu      sync.Mutex
-	users   int
-	groups  int
-	channel *os.File // to the supervisor, nil while there is none
-	changed sync.Cond
-	failed  error
-	closing bool
+	users int // guarded by theServiceMu
+
+	mu       sync.Mutex
+	groups   int
+	channel  *os.File // to the supervisor, nil while there is none
+	starting bool     // a supervisor
+	closing  bool
+	changed  sync.Cond // channel or starting
 }
 
 var (
@@ -61,7 +62,7 @@ func newService(ctx context.Context, opts registry.InstallOptions) (*cgroupServi
 		return nil, err
 	}
 	own, err := cgroupfs.Own()
-	s := &cgroupService{installer: installer, own: own, tree: tree}
+	s := &cgroupService{installer: installer, own: own, tree: tree, starting: true}
 	s.changed.L = &s.mu
 	if err == nil {
 		err = s.startSupervisor(ctx)
@@ -86,23 +87,22 @@ func (s *cgroupService) release() {
 	theService = nil
 	s.mu.Lock()
 	s.closing = true
-	channel := s.channel
-	s.mu.Unlock()
-	if channel != nil {
+	for s.starting { // the replacement of one that was killed
+		s.changed.Wait()
+	}
+	if s.channel != nil {
 		// The end of the channel is the order to end. The supervisor answers when
 		// the cgroup is gone.
-		_ = channel.SetReadDeadline(time.Now().Add(registry.SupervisorKillDeadline))
-		if conn, err := channel.SyscallConn(); err == nil {
+		_ = s.channel.SetReadDeadline(time.Now().Add(registry.SupervisorKillDeadline))
+		if conn, err := s.channel.SyscallConn(); err == nil {
 			shutdownWrite(conn)
 		}
-		s.mu.Lock()
-		for s.channel != nil {
-			s.changed.Wait()
-		}
-		s.mu.Unlock()
-	} else {
-		_ = s.tree.End(time.Now().Add(registry.SupervisorKillDeadline))
 	}
+	for s.channel != nil {
+		s.changed.Wait()
+	}
+	s.mu.Unlock()
+	_ = s.tree.End(time.Now().Add(registry.SupervisorKillDeadline)) // if the supervisor has not
 	_ = s.tree.Lock.Close()
 }
 
@@ -115,19 +115,42 @@ func (s *cgroupService) newGroup() (cgroupfs.Group, error) {
 	return g, g.Make()
 }
 
-// watched returns nil once a supervisor watches this process. While a
-// supervisor that died is being replaced it waits.
+// watched returns nil once a supervisor watches this process. While one that
+// died is being replaced it waits; if that has failed it tries again.
 func (s *cgroupService) watched() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.channel == nil && s.failed == nil {
+	for s.starting || s.channel != nil && hungUp(s.channel) { // which follow is about to see
 		s.changed.Wait()
 	}
-	return s.failed
+	missing := s.channel == nil
+	s.starting = missing
+	s.mu.Unlock()
+	if !missing {
+		return nil
+	}
+	if err := s.startSupervisor(context.Background()); err != nil {
+		return fmt.Errorf("the supervisor ended and could not be replaced: %w", err)
+	}
+	return nil
 }
 
-// startSupervisor starts a supervisor and returns when it watches.
+// startSupervisor starts a supervisor and returns when it watches. The caller
+// has set starting.
 func (s *cgroupService) startSupervisor(ctx context.Context) error {
+	h, cmd, err := s.launch(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.starting = false
+	s.changed.Broadcast()
+	if err != nil {
+		return err
+	}
+	s.channel = h.channel
+	go s.follow(h, cmd)
+	return nil
+}
+
+func (s *cgroupService) launch(ctx context.Context) (*handshake, *exec.Cmd, error) {
 	spec := newSpec()
 	spec.Watch = string(s.tree.Group)
 	cmd := exec.Command(s.installer.executable)
@@ -135,11 +158,11 @@ func (s *cgroupService) startSupervisor(ctx context.Context) error {
 	spec.LockFD = 3
 	h, err := s.installer.rewrite(cmd, spec)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if err := cmd.Start(); err != nil {
 		h.close()
-		return fmt.Errorf("%w: start %s: %w", registry.ErrSupervisor, s.installer.executable, err)
+		return nil, nil, fmt.Errorf("%w: start %s: %w", registry.ErrSupervisor, s.installer.executable, err)
 	}
 	limit := startDeadline
 	if d, ok := ctx.Deadline(); ok {
@@ -149,41 +172,34 @@ func (s *cgroupService) startSupervisor(ctx context.Context) error {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		h.close()
-		return err
+		return nil, nil, err
 	}
-	s.mu.Lock()
-	s.channel, s.failed = h.channel, nil
-	s.changed.Broadcast()
-	s.mu.Unlock()
-	go s.follow(h, cmd)
-	return nil
+	return h, cmd, nil
 }
 
 // follow waits for the supervisor's end, and replaces it unless that was wanted.
 func (s *cgroupService) follow(h *handshake, cmd *exec.Cmd) {
-	var err error
-	for err == nil {
-		var m supervisor.Message
-		if m, err = readMessage(h.channel); err == nil && m.Op == supervisor.OpEmpty {
+	for {
+		m, err := readMessage(h.channel)
+		if err == nil && m.Op == supervisor.OpEmpty { // its last word
+			_ = cmd.Wait()
+		}
+		if err != nil || m.Op == supervisor.OpEmpty {
 			break
 		}
 	}
 	s.mu.Lock()
-	closing := s.closing
 	s.channel = nil
+	s.starting = !s.closing
+	replace := s.starting
 	s.changed.Broadcast()
 	s.mu.Unlock()
 	h.channel.Close()
-	if closing {
-		_ = cmd.Wait()
-		return
+	if replace { // it has ended, or has lost its channel and is of no use
+		_ = cmd.Process.Kill()
 	}
-	_ = cmd.Process.Kill() // it has ended, or has lost its channel and is of no use
 	_ = cmd.Wait()
-	if err := s.startSupervisor(context.Background()); err != nil {
-		s.mu.Lock()
-		s.failed = fmt.Errorf("the supervisor ended and could not be replaced: %w", err)
-		s.changed.Broadcast()
-		s.mu.Unlock()
+	if replace {
+		_ = s.startSupervisor(context.Background()) // else the next Start tries
 	}
 }

@@ -17,13 +17,17 @@ import (
 )
 
 // specFor describes cmd to the supervisor, or says what cannot be passed.
-func specFor(cmd *exec.Cmd, opts registry.StartOptions) (*supervisor.Spec, error) {
+func (i *supervised) specFor(cmd *exec.Cmd, opts registry.StartOptions) (*supervisor.Spec, error) {
+	if i.initFlags != 0 && opts.OnLeaderExit == registry.LeaderExitLeave {
+		return nil, fmt.Errorf("%w: nothing in a PID namespace can outlive its init, so what the leader leaves cannot be let go; name linux/subreaper", registry.ErrNotPassed)
+	}
 	for _, kv := range cmd.Env {
 		if strings.IndexByte(kv, 0) >= 0 {
 			return nil, errors.New("exec: environment variable contains NUL") // as os/exec says
 		}
 	}
 	s := newSpec()
+	s.InitFlags = i.initFlags
 	s.Path, s.Dir = cmd.Path, cmd.Dir
 	s.Args = cmd.Args
 	if len(s.Args) == 0 {
@@ -36,7 +40,28 @@ func specFor(cmd *exec.Cmd, opts registry.StartOptions) (*supervisor.Spec, error
 	if err := passAttr(&s.Attr, cmd.SysProcAttr); err != nil {
 		return nil, err
 	}
+	if err := wellFormed(cmd, s); err != nil {
+		return nil, execError(cmd.Path, err)
+	}
 	return s, reachable(cmd)
+}
+
+// wellFormed returns what package syscall finds wrong before it forks.
+func wellFormed(cmd *exec.Cmd, s *supervisor.Spec) error {
+	for _, v := range append([]string{s.Path, s.Dir, s.Attr.Chroot}, s.Args...) {
+		if strings.IndexByte(v, 0) >= 0 {
+			return unix.EINVAL
+		}
+	}
+	switch a := cmd.SysProcAttr; {
+	case a == nil || !a.Setctty:
+		return nil
+	case a.Foreground:
+		return errors.New("both Setctty and Foreground set in SysProcAttr")
+	case a.Ctty >= 3+len(cmd.ExtraFiles):
+		return errors.New("Setctty set but Ctty not valid in child")
+	}
+	return nil
 }
 
 // newSpec returns a Spec that honours the contract.
@@ -68,8 +93,6 @@ func passAttr(to *supervisor.Attr, a *syscall.SysProcAttr) error {
 		return refused("Cloneflags", "CLONE_NEWUSER needs ID mappings, and the backend must remain the supervisor's own child")
 	case a.Unshareflags&unix.CLONE_NEWUSER != 0:
 		return refused("Unshareflags", "CLONE_NEWUSER needs ID mappings")
-	case a.Setctty && a.Foreground:
-		return errors.New("both Setctty and Foreground set in SysProcAttr") // as package syscall says
 	}
 	to.Chroot = a.Chroot
 	if c := a.Credential; c != nil {

@@ -16,11 +16,10 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 	if err := startable(cmd); err != nil {
 		return none, err
 	}
-	spec, err := specFor(cmd, registry.StartOptions{OnLeaderExit: opts.OnLeaderExit})
+	spec, err := i.specFor(cmd, registry.StartOptions{OnLeaderExit: opts.OnLeaderExit})
 	if err != nil {
 		return none, i.attributeError(cmd.Path, err)
 	}
-	spec.InitFlags = i.initFlags
 	if i.adjust != nil {
 		if err := i.adjust(spec); err != nil {
 			return none, i.error("run "+cmd.Path, err)

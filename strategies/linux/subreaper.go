@@ -19,6 +19,10 @@ type subreaper struct{}
 // the process group that Setpgid made end the whole tree. cmd.Wait returns when
 // the leader has exited and, with registry.LeaderExitKill, the rest is gone.
 //
+// The proxy begins in package initialisation: the packages whose import path
+// sorts before this module's, and what they import, are initialised in it, too;
+// the others and main are not.
+//
 // What an exec.Cmd may carry:
 //
 //	Stdin, Stdout, Stderr    passed; the supervisor keeps no copy after the leader's exec

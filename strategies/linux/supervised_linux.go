@@ -152,11 +152,10 @@ func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.
 		return nil, err
 	}
 	defer i.backends.end()
-	spec, err := specFor(cmd, opts)
+	spec, err := i.specFor(cmd, opts)
 	if err != nil {
 		return nil, i.attributeError(cmd.Path, err)
 	}
-	spec.InitFlags = i.initFlags
 	before := *cmd
 	h, err := i.rewrite(cmd, spec)
 	if err == nil {
@@ -189,7 +188,7 @@ func (i *supervised) wrap(cmd *exec.Cmd, opts registry.StartOptions) (registry.P
 		return nil, err
 	}
 	defer i.backends.end()
-	spec, err := specFor(cmd, opts)
+	spec, err := i.specFor(cmd, opts)
 	if err != nil {
 		return nil, i.attributeError(cmd.Path, err)
 	}
@@ -390,12 +389,13 @@ type tree struct {
 	mu         sync.Mutex
 	leader     int
 	supervisor proctree.Process
+	reap       int  // a pidfd of the supervisor, -1 if another will reap it
 	exited     bool // the leader
 	lost       bool // proxy and supervisor ended without a report
 }
 
 func newTree(h *handshake, cmd *exec.Cmd, b *backends) *tree {
-	t := &tree{h: h, cmd: cmd, backends: b, done: make(chan struct{})}
+	t := &tree{h: h, cmd: cmd, backends: b, done: make(chan struct{}), reap: -1}
 	b.add(t)
 	return t
 }
@@ -406,12 +406,45 @@ func (t *tree) started(m supervisor.Message) {
 	t.leader = int(m.A)
 	if t.h.owner.initFlags != 0 {
 		t.supervisor, t.leader = initAndLeader(t.h.proxy)
-		return
+		return // an init does not survive its proxy
 	}
+	defer func() { t.reap = adoptable(t.supervisor.PID) }()
 	// The supervisor may have gone already, and its PID may be another's: then
 	// nobody is below it.
 	if s, err := proctree.Lookup(int(m.B)); err == nil && s.PPID == t.h.proxy && s.Name == supervisor.Argv0[:15] {
 		t.supervisor = s
+	}
+}
+
+// adoptable returns a pidfd of the supervisor if it would become this process's
+// child when its proxy is killed: then this process must reap it. It is -1 where
+// PID 1 or a subreaper above does.
+func adoptable(pid int) int {
+	if pid == 0 {
+		return -1
+	}
+	var subreaper int32
+	_ = unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&subreaper)), 0, 0, 0)
+	if subreaper == 0 && os.Getpid() != 1 {
+		return -1
+	}
+	fd, _ := unix.PidfdOpen(pid, 0)
+	return fd
+}
+
+// collect reaps a supervisor that this process has adopted. A wait for anything
+// but this one pidfd could take a status that is os/exec's.
+func (t *tree) collect() {
+	t.mu.Lock()
+	fd := t.reap
+	t.reap = -1
+	t.mu.Unlock()
+	if fd < 0 {
+		return
+	}
+	defer unix.Close(fd)
+	for unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED, nil) == unix.EINTR {
+		continue
 	}
 }
 
@@ -450,6 +483,7 @@ func innermostPID(pid int) int {
 
 // follow reads what the supervisor reports until it has nothing left to report.
 func (t *tree) follow() {
+	defer t.collect()
 	defer close(t.done)
 	defer t.backends.remove(t)
 	defer t.h.channel.Close()
