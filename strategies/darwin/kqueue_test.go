@@ -1,0 +1,65 @@
+package darwin_test
+
+import (
+	"errors"
+	"reflect"
+	"runtime"
+	"testing"
+
+	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/darwin"
+)
+
+func TestDescribe(t *testing.T) {
+	s := darwin.Kqueue()
+	d := s.Describe()
+	if d.Name != darwin.KqueueName || d.Platform != registry.PlatformDarwin || d.Unproved == "" {
+		t.Errorf("Describe: %+v", d)
+	}
+	if want := registry.CleanupMacOSKqueueSupervisorContract; d.Target != want || s.Target() != want {
+		t.Errorf("targets %q and %q, want %q", d.Target, s.Target(), want)
+	}
+	if d.Supervisor == nil || *d.Supervisor != registry.BrokerContract() {
+		t.Errorf("contract: %+v", d.Supervisor)
+	}
+	for e, declared := range map[registry.Event]bool{
+		registry.EventOwnerKilled: true, registry.EventOwnerExit: true, registry.EventLeaderExit: true,
+		registry.EventBothKilled: false, registry.EventSupervisorKilled: false,
+	} {
+		g, ok := d.Guarantee(e)
+		if ok != declared {
+			t.Errorf("%s declared: %v, want %v", e, ok, declared)
+		}
+		if ok && (g.Reach != registry.ReachTree || g.Enforcer != registry.EnforcerSupervisor || g.Within != registry.SupervisorKillDeadline) {
+			t.Errorf("declares %v within %v", g, g.Within)
+		}
+	}
+	d.Guarantees[0].Within, d.Supervisor.KillDeadline, d.Limits[0] = 0, 0, ""
+	if reflect.DeepEqual(d, s.Describe()) {
+		t.Error("Describe hands out its own memory")
+	}
+	if got, err := registry.Default().Lookup(darwin.KqueueName); err != nil || got != s {
+		t.Errorf("Lookup in the default registry: %v, %v", got, err)
+	}
+}
+
+func TestElsewhereUnsupported(t *testing.T) {
+	if runtime.GOOS == "darwin" {
+		t.Skip("this is darwin")
+	}
+	_, err := darwin.Kqueue().Install(t.Context(), registry.InstallOptions{})
+	var own *registry.Error
+	if !errors.Is(err, errors.ErrUnsupported) || !errors.As(err, &own) || own.Strategy != darwin.KqueueName {
+		t.Errorf("Install: %v", err)
+	}
+	if err := registry.Probe(t.Context(), darwin.Kqueue()); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Probe: %v", err)
+	}
+}
+
+// TestChosenOnDarwin resolves for macOS without trying.
+func TestChosenOnDarwin(t *testing.T) {
+	if got := registry.Default().Target(registry.PlatformDarwin); got != registry.CleanupMacOSKqueueSupervisorContract {
+		t.Errorf("target of darwin: %q", got)
+	}
+}

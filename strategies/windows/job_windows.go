@@ -1,0 +1,202 @@
+package windows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/windows"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+const (
+	// serviceLimits is the job that this process is in. Breakaway stays possible
+	// on request, never silently, for what the service starts by other means.
+	serviceLimits = windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE |
+		windows.JOB_OBJECT_LIMIT_BREAKAWAY_OK |
+		windows.JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION
+	// backendLimits is a backend's job. Breakaway is up to the immediate job, so a
+	// backend leaves neither this one nor the service's.
+	backendLimits = windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE |
+		windows.JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION
+	// releasedLimits is the job of a backend whose remaining processes are let go.
+	releasedLimits = windows.JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION
+)
+
+// service is the binding of this process, which happens once.
+var service struct {
+	mu      sync.Mutex
+	cleanup registry.Cleanup // "" until bound
+	// job is never closed: closing it ends this process. The kernel does that when
+	// the process has ended otherwise.
+	job windows.Handle
+}
+
+func install() (registry.Installation, error) {
+	cleanup, err := bindService()
+	if err != nil {
+		return nil, failed("install", err)
+	}
+	return &installation{cleanup: cleanup, backends: make(map[*backend]struct{})}, nil
+}
+
+func probe() error {
+	if err := sys.resumable(); err != nil {
+		return failed("probe", err)
+	}
+	job, err := newJob(serviceLimits)
+	if err != nil {
+		return failed("probe", err)
+	}
+	windows.CloseHandle(job) // nothing is in it
+	return nil
+}
+
+// bindService puts this process into its job, the first time, and returns what
+// binds it.
+func bindService() (registry.Cleanup, error) {
+	service.mu.Lock()
+	defer service.mu.Unlock()
+	if service.cleanup != "" {
+		return service.cleanup, nil
+	}
+	job, err := newJob(serviceLimits)
+	if err != nil {
+		return "", err
+	}
+	if err = sys.assign(job, windows.CurrentProcess()); err == nil {
+		service.job, service.cleanup = job, registry.CleanupWindowsKillOnJobClose
+		return service.cleanup, nil
+	}
+	windows.CloseHandle(job) // nothing is in it
+	if !errors.Is(err, windows.ERROR_ACCESS_DENIED) {
+		return "", fmt.Errorf("%w: AssignProcessToJobObject of this process: %w", registry.ErrJobAssign, err)
+	}
+	already, queryErr := sys.inJob(windows.CurrentProcess(), 0)
+	if queryErr != nil || !already {
+		return "", fmt.Errorf("%w: AssignProcessToJobObject of this process, which is in no job: %w",
+			registry.ErrJobAssign, errors.Join(err, queryErr))
+	}
+	service.cleanup = registry.CleanupWindowsAlreadyInJob
+	return service.cleanup, nil
+}
+
+// newJob returns an unnamed job with these limits, whose handle children do not
+// inherit (no security attributes).
+func newJob(limits uint32) (windows.Handle, error) {
+	job, err := sys.createJob()
+	if err != nil {
+		return 0, fmt.Errorf("%w: CreateJobObject: %w", registry.ErrJobCreate, err)
+	}
+	if err := sys.setLimits(job, limits); err != nil {
+		windows.CloseHandle(job)
+		return 0, fmt.Errorf("%w: SetInformationJobObject(JobObjectExtendedLimitInformation, %#x): %w", registry.ErrJobCreate, limits, err)
+	}
+	return job, nil
+}
+
+// installation holds the backends that one Install has started.
+type installation struct {
+	cleanup registry.Cleanup
+
+	mu       sync.Mutex
+	closed   bool
+	backends map[*backend]struct{}
+}
+
+// Cleanup implements registry.Installation.
+func (in *installation) Cleanup() registry.Cleanup { return in.cleanup }
+
+// Start implements registry.Installation.
+func (in *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
+	op := "start " + cmd.Path
+	if in.isClosed() {
+		return nil, failed(op, registry.ErrClosed)
+	}
+	if err := refused(cmd.SysProcAttr); err != nil {
+		return nil, failed(op, err)
+	}
+	b, err := newBackend(in, opts)
+	if err != nil {
+		return nil, failed(op, err)
+	}
+	if err := b.startSuspended(cmd); err != nil {
+		b.finish()
+		return nil, err // as exec.Cmd.Start reports it
+	}
+	if err := b.contain(cmd); err != nil {
+		err = errors.Join(err, abandon(cmd))
+		b.finish()
+		return nil, failed(op, err)
+	}
+	watch.add(b)
+	return b, nil
+}
+
+// Close implements registry.Installation.
+func (in *installation) Close(ctx context.Context) error {
+	backends := in.shut()
+	var errs []error
+	for _, b := range backends {
+		errs = append(errs, b.Kill())
+	}
+	var left []string
+	for _, b := range backends {
+		select {
+		case <-b.done:
+			continue
+		default:
+		}
+		select {
+		case <-b.done:
+		case <-ctx.Done():
+			left = append(left, fmt.Sprint(b.pid))
+		}
+	}
+	if left != nil {
+		errs = append(errs, fmt.Errorf("processes are left of the backends with PID %s: %w", strings.Join(left, ", "), ctx.Err()))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return failed("close", err)
+	}
+	return nil
+}
+
+func (in *installation) isClosed() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.closed
+}
+
+// add takes b in, unless Close came first.
+func (in *installation) add(b *backend) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return registry.ErrClosed
+	}
+	in.backends[b] = struct{}{}
+	return nil
+}
+
+func (in *installation) remove(b *backend) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.backends, b)
+}
+
+// shut lets nothing more in and returns what there is.
+func (in *installation) shut() []*backend {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.closed = true
+	backends := make([]*backend, 0, len(in.backends))
+	for b := range in.backends {
+		backends = append(backends, b)
+	}
+	return backends
+}
