@@ -231,7 +231,7 @@ func TestConcurrentUse(t *testing.T) {
 }
 
 func TestDefaultIsOne(t *testing.T) {
-	if registry.Default() == nil || registry.Default() != registry.Default() {
+	if first := registry.Default(); first == nil || first != registry.Default() {
 		t.Error("Default is not one registry")
 	}
 }
