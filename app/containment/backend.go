@@ -1,0 +1,172 @@
+package containment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+// A Backend is a command that was started through a [Containment]: its leader
+// and, as far as the strategy reaches, the tree below it. It is safe for
+// concurrent use.
+type Backend struct {
+	proc     registry.Process
+	path     string
+	strategy string
+	grace    time.Duration
+	// terminate asks the members to end, once: many programs take a second
+	// SIGTERM as the order to end at once.
+	terminate func() error
+
+	mu     sync.Mutex
+	killed bool
+	forced []registry.Member
+}
+
+// Report says how a backend was stopped.
+type Report struct {
+	// Forced lists the processes that were alive when the grace was over and
+	// were killed.
+	Forced []registry.Member
+	// Left lists the processes that are alive still.
+	Left []registry.Member
+	// Took is how long Stop took.
+	Took time.Duration
+}
+
+func newBackend(p registry.Process, path, strategy string, grace time.Duration) *Backend {
+	return &Backend{proc: p, path: path, strategy: strategy, grace: grace, terminate: sync.OnceValue(p.Terminate)}
+}
+
+// PID returns the leader's process ID. It is for people to read; it may differ
+// from cmd.Process.Pid.
+func (b *Backend) PID() int { return b.proc.PID() }
+
+// Signal sends sig to the leader. Once the leader has exited the error is
+// os.ErrProcessDone.
+func (b *Backend) Signal(sig os.Signal) error { return b.proc.Signal(sig) }
+
+// Done is closed when the last process of the backend has ended. With
+// OnLeaderExit(Leave), it is when what the leader left has been let go.
+func (b *Backend) Done() <-chan struct{} { return b.proc.Done() }
+
+// Stop asks the backend's processes to end, kills those that are alive after the
+// grace, and returns when all are gone. A deadline of ctx shortens the grace; a
+// ctx that is cancelled ends it: what is left is killed, and Stop returns without
+// waiting for the effect. The error wraps ErrLeft if anything may be alive still.
+//
+// Stop may be called again, and by several goroutines at once. Of a backend that
+// is gone it returns an empty report.
+func (b *Backend) Stop(ctx context.Context) (Report, error) {
+	began := time.Now()
+	err := b.end(ctx)
+	b.mu.Lock()
+	report := Report{Forced: b.forced}
+	b.mu.Unlock()
+	if !b.gone() {
+		left, membersErr := b.proc.Members()
+		report.Left = left
+		err = b.notGone(ctx, left, err, membersErr)
+	} else {
+		err = nil // whatever went wrong on the way, nothing is left
+	}
+	report.Took = time.Since(began)
+	return report, err
+}
+
+// end escalates until the backend is gone. It returns what failed on the way.
+func (b *Backend) end(ctx context.Context) error {
+	if b.gone() || b.proc.PID() == 0 { // a wrapped command that was never started
+		return nil
+	}
+	grace, killTime := b.timetable(ctx)
+	var asked error
+	if !b.wasKilled() {
+		asked = b.terminate()
+		if errors.Is(asked, errors.ErrUnsupported) { // nobody was asked, so there is nothing to wait for
+			grace = 0
+		}
+		if waitFor(ctx, b.Done(), grace) {
+			return nil
+		}
+	}
+	killErr := b.kill()
+	waitFor(ctx, b.Done(), killTime)
+	return compose(asked, killErr)
+}
+
+// timetable divides the time until ctx's deadline: the kill deadline, or half of
+// the time if there is less, is kept back for killing, and some of that for
+// the report, so that it is made before whoever waits for it gives up.
+func (b *Backend) timetable(ctx context.Context) (grace, kill time.Duration) {
+	grace, kill = b.grace, registry.SupervisorKillDeadline
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return grace, kill
+	}
+	rest := max(time.Until(deadline), 0)
+	kill = min(kill, rest/2)
+	grace = min(grace, rest-kill)
+	return grace, kill - min(kill/10, 200*time.Millisecond)
+}
+
+// kill records once who had to be forced, and orders the end of all.
+func (b *Backend) kill() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.killed {
+		b.killed = true
+		b.forced, _ = b.proc.Members() // for the report only; not knowing is no reason not to kill
+	}
+	return b.proc.Kill()
+}
+
+func (b *Backend) wasKilled() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.killed
+}
+
+func (b *Backend) gone() bool {
+	select {
+	case <-b.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// notGone says what is left, or nil for a wrapped command that was never started.
+func (b *Backend) notGone(ctx context.Context, left []registry.Member, errs ...error) error {
+	if b.proc.PID() == 0 && len(left) == 0 {
+		return nil
+	}
+	what := fmt.Errorf("%w: %s", ErrLeft, memberList(left))
+	if len(left) == 0 {
+		what = fmt.Errorf("%w: which ones is not known", ErrLeft)
+	}
+	return &registry.Error{
+		Op:       fmt.Sprintf("stop %s (pid %d)", filepath.Base(b.path), b.PID()),
+		Strategy: b.strategy,
+		Err:      compose(append([]error{what, ctx.Err()}, errs...)...),
+	}
+}
+
+// waitFor reports whether done was closed before ctx ended and limit passed.
+func waitFor(ctx context.Context, done <-chan struct{}, limit time.Duration) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}

@@ -1,0 +1,116 @@
+package containment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+// DefaultGrace is the grace of a Config that sets none.
+const DefaultGrace = 5 * time.Second
+
+// Config says what is to be in force. The zero value is the default: the
+// strongest strategy that works here without side effects on backends, and at
+// least owner-killed=tree.
+type Config struct {
+	// Strategy names the one strategy to use, such as "linux/subreaper".
+	Strategy string
+	// Require lists what the strategy must declare, in place of owner-killed=tree.
+	Require []registry.Requirement
+	// BestEffort takes the strongest strategy that works, even one that
+	// guarantees nothing. What Require lists still binds.
+	BestEffort bool
+	// Grace is how long a backend that was asked to end may take before it is
+	// killed; 0 means DefaultGrace. A context's deadline shortens it, so that there
+	// is time left to kill and to report.
+	Grace time.Duration
+	// OutliveParent leaves this process unbound from its own parent.
+	OutliveParent bool
+	// Supervisor is the path of an installed contain command to be used as the
+	// supervisor, in place of this executable started again.
+	Supervisor string
+	// Logger gets one line that says what is in force; nil means slog.Default().
+	Logger *slog.Logger
+	// Registry holds the strategies to choose from; nil means registry.Default().
+	Registry *registry.Registry
+}
+
+func (c Config) grace() time.Duration {
+	if c.Grace == 0 {
+		return DefaultGrace
+	}
+	return c.Grace
+}
+
+func (c Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.Default()
+	}
+	return c.Logger
+}
+
+func (c Config) registry() *registry.Registry {
+	if c.Registry == nil {
+		return registry.Default()
+	}
+	return c.Registry
+}
+
+func (c Config) installOptions() registry.InstallOptions {
+	return registry.InstallOptions{OutliveParent: c.OutliveParent, Supervisor: c.Supervisor}
+}
+
+// resolve picks a strategy by trying.
+func (c Config) resolve(ctx context.Context, try func(context.Context, registry.Strategy) error) (registry.Resolution, error) {
+	if err := ctx.Err(); err != nil {
+		return registry.Resolution{}, &registry.Error{Op: "install", Err: err}
+	}
+	if c.Grace < 0 {
+		return registry.Resolution{}, &registry.Error{Op: "install", Err: fmt.Errorf("Config.Grace is %v; give 0 for the default or a positive time", c.Grace)}
+	}
+	res, err := c.registry().Resolve(ctx, registry.CurrentPlatform(), registry.Wanted{
+		Strategy: c.Strategy, Require: c.Require, BestEffort: c.BestEffort,
+		Try: func(ctx context.Context, s registry.Strategy) error {
+			if err := ctx.Err(); err != nil { // the strategies that follow a cancelled one are not to be tried
+				return err
+			}
+			return try(ctx, s)
+		},
+	})
+	return res, unresolved(err)
+}
+
+// install resolves by the real thing: what Install says is the probe.
+func (c Config) install(ctx context.Context) (*session, error) {
+	var in registry.Installation
+	res, err := c.resolve(ctx, func(ctx context.Context, s registry.Strategy) (err error) {
+		in, err = c.attempt(ctx, s)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.announce(ctx, res)
+	return newSession(c, res, in), nil
+}
+
+var errNoInstallation = errors.New("Install returned no installation and no error")
+
+// attempt leaves nothing in force if it fails, nor if ctx ended meanwhile: its
+// caller has given up then and would not close what it never got.
+func (c Config) attempt(ctx context.Context, s registry.Strategy) (registry.Installation, error) {
+	in, err := s.Install(ctx, c.installOptions())
+	switch {
+	case err != nil:
+		return nil, err
+	case in == nil:
+		return nil, errNoInstallation
+	case ctx.Err() != nil:
+		return nil, compose(ctx.Err(), in.Close(context.WithoutCancel(ctx)))
+	}
+	return in, nil
+}

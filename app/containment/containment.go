@@ -1,0 +1,193 @@
+package containment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"sync"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+// A Containment is a strategy in force in this process, and the backends that
+// were started through it. It is safe for concurrent use. Make one with
+// [Install], or with [New] where it is to be in force only later.
+type Containment struct {
+	cfg Config
+	// turn is held by the one Install or Close that runs: a lock that a context
+	// can stop waiting for.
+	turn chan struct{}
+
+	mu      sync.Mutex
+	state   State
+	session *session // of the latest Install; kept after Close for what it says
+}
+
+// Install puts the strategy that cfg asks for in force in this process. If it
+// fails, nothing is in force, and the one-line error has the reason for every
+// strategy that was looked at.
+func Install(ctx context.Context, cfg Config) (*Containment, error) {
+	c := New(cfg)
+	if err := c.Install(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// New returns a containment that is not in force: Start fails with
+// ErrNotInstalled until Install has succeeded.
+func New(cfg Config) *Containment {
+	return &Containment{cfg: cfg, turn: make(chan struct{}, 1), state: StateNew}
+}
+
+// Install puts the containment in force. It is a no-op if it is, and installs
+// anew after Close.
+func (c *Containment) Install(ctx context.Context) error {
+	if err := c.takeTurn(ctx, "install"); err != nil {
+		return err
+	}
+	defer c.endTurn()
+	if _, state := c.current(); state == StateInForce {
+		return nil
+	}
+	s, err := c.cfg.install(ctx)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session, c.state = s, StateInForce
+	return nil
+}
+
+// A StartOption changes how one backend is treated.
+type StartOption func(*registry.StartOptions)
+
+// What becomes of a backend's other processes when its leader exits, see
+// [OnLeaderExit].
+const (
+	// Kill ends them; the default.
+	Kill = registry.LeaderExitKill
+	// Wait lets them run for as long as the owner lives.
+	Wait = registry.LeaderExitWait
+	// Leave lets them go.
+	Leave = registry.LeaderExitLeave
+)
+
+// OnLeaderExit says what becomes of a backend's other processes when its leader
+// exits: Kill, Wait or Leave.
+func OnLeaderExit(what registry.LeaderExit) StartOption {
+	return func(o *registry.StartOptions) { o.OnLeaderExit = what }
+}
+
+// Start starts cmd as a backend, in place of cmd.Start, and leaves cmd as that
+// would: cmd.Process is set and cmd.Wait must be called. If it fails, nothing runs.
+func (c *Containment) Start(cmd *exec.Cmd, opts ...StartOption) (*Backend, error) {
+	s, o, err := c.prepare("start", cmd, opts)
+	if err != nil {
+		return nil, err
+	}
+	if cmd.Err != nil {
+		// It fails with cmd.Err, as ever, and closes the pipes that cmd.StdoutPipe
+		// and its like have made.
+		return nil, &registry.Error{Op: "start " + cmd.Path, Strategy: s.name(), Err: cmd.Start()}
+	}
+	p, err := s.in.Start(cmd, o)
+	if err != nil {
+		return nil, err
+	}
+	return s.track(cmd.Path, p), nil
+}
+
+// Wrap changes cmd so that a later plain cmd.Start, by a library for example, is
+// contained. Where the strategy cannot do that the error wraps
+// errors.ErrUnsupported and cmd is as it was.
+func (c *Containment) Wrap(cmd *exec.Cmd) error {
+	s, o, err := c.prepare("wrap", cmd, nil)
+	if err != nil {
+		return err
+	}
+	fail := func(err error) error { return &registry.Error{Op: "wrap " + cmd.Path, Strategy: s.name(), Err: err} }
+	w, ok := s.in.(registry.Wrapper)
+	if !ok {
+		return fail(fmt.Errorf("it cannot contain a command that something else starts; use Start: %w", errors.ErrUnsupported))
+	}
+	if cmd.Err != nil {
+		return fail(cmd.Err)
+	}
+	p, err := w.Wrap(cmd, o)
+	if err != nil {
+		return err
+	}
+	s.track(cmd.Path, p)
+	return nil
+}
+
+// Close stops every backend that was started through this containment, all at
+// once, each as [Backend.Stop] does, and returns when nothing is left of them or
+// ctx is done. Start then fails with registry.ErrClosed. Closing again tries
+// again to end what the first Close has left.
+func (c *Containment) Close(ctx context.Context) error {
+	if err := c.takeTurn(ctx, "close"); err != nil {
+		return err
+	}
+	defer c.endTurn()
+	c.mu.Lock()
+	c.state = StateClosed
+	s := c.session
+	c.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	return s.close(ctx)
+}
+
+// prepare checks what Start and Wrap have in common.
+func (c *Containment) prepare(verb string, cmd *exec.Cmd, opts []StartOption) (*session, registry.StartOptions, error) {
+	var o registry.StartOptions
+	s, state := c.current()
+	fail := func(op string, err error) (*session, registry.StartOptions, error) {
+		return nil, o, &registry.Error{Op: op, Strategy: s.name(), Err: err}
+	}
+	if cmd == nil {
+		return fail(verb, errors.New("the command is nil"))
+	}
+	op := verb + " " + cmd.Path
+	for _, opt := range opts {
+		opt(&o)
+	}
+	switch {
+	case state == StateNew:
+		return fail(op, ErrNotInstalled)
+	case state == StateClosed:
+		return fail(op, registry.ErrClosed)
+	case cmd.Process != nil:
+		return fail(op, errors.New("the command has been started already"))
+	case o.OnLeaderExit.String() == "invalid":
+		return fail(op, fmt.Errorf("OnLeaderExit(%d) is none of Kill, Wait and Leave", int(o.OnLeaderExit)))
+	}
+	return s, o, nil
+}
+
+func (c *Containment) current() (*session, State) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session, c.state
+}
+
+func (c *Containment) takeTurn(ctx context.Context, op string) error {
+	select {
+	case c.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case c.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return &registry.Error{Op: op, Err: fmt.Errorf("another Install or Close is under way: %w", ctx.Err())}
+	}
+}
+
+func (c *Containment) endTurn() { <-c.turn }

@@ -1,0 +1,215 @@
+package containment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+// Run runs one command to its end under the strongest strategy, for a process
+// that exists for nothing else, as contain run does. The command gets this
+// process's standard streams where cmd has none. Signals that this process
+// receives are passed on to the command; SIGTERM starts opts.Grace. Run returns
+// when nothing is left of what opts promises to end.
+//
+// A strategy that is a [registry.Runner] does all this itself. Config.Grace is
+// not used. Nothing is logged, but a warning if what is about to be in force is
+// less than owner-killed=tree.
+//
+// If the command could not be started the error is that of exec.Cmd.Start,
+// wrapped, and RunResult.ExitCode is -1.
+func Run(ctx context.Context, cfg Config, cmd *exec.Cmd, opts registry.RunOptions) (registry.RunResult, error) {
+	if err := runnable(cmd); err != nil {
+		return registry.RunResult{ExitCode: -1}, &registry.Error{Op: "run", Err: err}
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = ownStreams(cmd)
+	r := &run{cfg: cfg, cmd: cmd, opts: opts}
+	if _, err := cfg.resolve(ctx, r.try); err != nil {
+		return registry.RunResult{ExitCode: -1}, err
+	}
+	return r.result, r.err
+}
+
+func runnable(cmd *exec.Cmd) error {
+	switch {
+	case cmd == nil:
+		return errors.New("the command is nil")
+	case cmd.Process != nil:
+		return errors.New("the command has been started already")
+	}
+	return cmd.Err
+}
+
+func ownStreams(cmd *exec.Cmd) (in io.Reader, out, errs io.Writer) {
+	in, out, errs = cmd.Stdin, cmd.Stdout, cmd.Stderr
+	if in == nil {
+		in = os.Stdin
+	}
+	if out == nil {
+		out = os.Stdout
+	}
+	if errs == nil {
+		errs = os.Stderr
+	}
+	return in, out, errs
+}
+
+// run is one call of Run.
+type run struct {
+	cfg     Config
+	cmd     *exec.Cmd
+	opts    registry.RunOptions
+	skipped []registry.Skip
+
+	result registry.RunResult
+	err    error
+}
+
+// try runs the command under s. Its own error means that nothing was started and
+// the next strategy may be tried; how the command ended is in r.
+func (r *run) try(ctx context.Context, s registry.Strategy) error {
+	d := s.Describe()
+	err := r.tryOne(ctx, s, d)
+	if err != nil {
+		r.skipped = append(r.skipped, registry.Skip{Name: d.Name, Err: err})
+	}
+	return err
+}
+
+func (r *run) tryOne(ctx context.Context, s registry.Strategy, d registry.Description) error {
+	if runner, ok := s.(registry.Runner); ok {
+		r.warnIfWeak(ctx, d)
+		result, err := runner.Run(ctx, r.cmd, r.opts)
+		if errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+		// Whatever else it says, the command may have run: never run it again.
+		if err != nil && result == (registry.RunResult{}) {
+			result.ExitCode = -1
+		}
+		r.result, r.err = result, err
+		return nil
+	}
+	in, err := r.cfg.attempt(ctx, s)
+	if err != nil {
+		return err
+	}
+	r.warnIfWeak(ctx, d)
+	r.result, r.err = r.under(ctx, in)
+	return nil
+}
+
+func (r *run) warnIfWeak(ctx context.Context, d registry.Description) {
+	if weak(d) {
+		r.cfg.announce(ctx, registry.Resolution{Description: d, Skipped: r.skipped})
+	}
+}
+
+// under runs the command under an installation, for strategies that are no Runner.
+func (r *run) under(ctx context.Context, in registry.Installation) (registry.RunResult, error) {
+	signals, release := catchSignals(r.cmd) // before the start, so that none is missed
+	defer release()
+	g := &guard{opts: r.opts, forced: make(map[int]bool)}
+	p, err := in.Start(r.cmd, registry.StartOptions{OnLeaderExit: r.opts.OnLeaderExit})
+	if err == nil {
+		g.proc = p
+		err = g.untilGone(ctx, r.cmd, signals)
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), registry.SupervisorKillDeadline)
+	defer cancel()
+	if closeErr := in.Close(closing); closeErr != nil {
+		err = compose(err, closeErr)
+	}
+	return result(r.cmd.ProcessState, len(g.forced)), err
+}
+
+func result(state *os.ProcessState, forced int) registry.RunResult {
+	if state == nil {
+		return registry.RunResult{ExitCode: -1, Forced: forced}
+	}
+	return registry.RunResult{ExitCode: state.ExitCode(), Signal: fatalSignal(state), Forced: forced}
+}
+
+// A guard watches over the one backend of Run.
+type guard struct {
+	opts   registry.RunOptions
+	proc   registry.Process
+	forced map[int]bool
+	waited int              // the leader's PID, once it has been waited for
+	alarm  <-chan time.Time // the grace is over
+	limit  <-chan time.Time // the kill deadline is over
+}
+
+// untilGone returns when the leader has been waited for and nothing of the
+// backend is left, or could not be ended within the kill deadline.
+func (g *guard) untilGone(ctx context.Context, cmd *exec.Cmd, signals <-chan os.Signal) (err error) {
+	leader := make(chan error, 1)
+	go func() { leader <- cmd.Wait() }()
+	over := make(chan struct{})
+	defer close(over)
+	orphaned := parentGone(g.opts.DieWithParent, over)
+
+	gone, cancelled := g.proc.Done(), ctx.Done()
+	for leader != nil || gone != nil {
+		select {
+		case sig := <-signals:
+			g.forward(sig)
+		case <-g.alarm:
+			g.kill()
+		case <-orphaned:
+			orphaned = nil
+			g.kill()
+		case <-cancelled:
+			cancelled, err = nil, ctx.Err()
+			g.kill()
+		case status := <-leader:
+			leader, g.waited = nil, g.proc.PID()
+			if exit := (*exec.ExitError)(nil); err == nil && !errors.As(status, &exit) {
+				err = status
+			}
+			if g.opts.OnLeaderExit == registry.LeaderExitKill {
+				g.kill()
+			}
+		case <-gone:
+			gone = nil
+		case <-g.limit:
+			left, _ := g.proc.Members()
+			return compose(err, &registry.Error{Op: "run " + cmd.Path, Err: fmt.Errorf("%w: %s", ErrLeft, memberList(left))})
+		}
+	}
+	return err
+}
+
+// forward passes a signal on to the leader. Once that has exited, SIGTERM is for
+// what it has left.
+func (g *guard) forward(sig os.Signal) {
+	if sig == syscall.SIGTERM && g.alarm == nil && g.opts.Grace >= 0 {
+		g.alarm = time.After(g.opts.Grace)
+	}
+	if sig == syscall.SIGTERM && g.waited != 0 {
+		_ = g.proc.Terminate() // it is not promised to reach everybody; the alarm is
+		return
+	}
+	_ = g.proc.Signal(sig) // a leader that has just exited is no failure
+}
+
+// kill ends what is alive, and starts the clock of the kill deadline.
+func (g *guard) kill() {
+	members, _ := g.proc.Members() // for the count only
+	for _, m := range members {
+		if m.PID != g.waited { // it may not have been noticed that it is gone
+			g.forced[m.PID] = true
+		}
+	}
+	_ = g.proc.Kill() // if it did not work, the limit will tell
+	if g.limit == nil {
+		g.limit = time.After(registry.SupervisorKillDeadline)
+	}
+}

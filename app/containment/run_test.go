@@ -1,0 +1,170 @@
+package containment_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/seed329817d7/contain/app/containment"
+	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/registry/registrytest"
+)
+
+func TestRunResult(t *testing.T) {
+	for child, code := range map[string]int{"exit-0": 0, "exit-7": 7} {
+		fake := new(registrytest.Fake)
+		res, err := containment.Run(t.Context(), using(fake), command(t, child), registry.RunOptions{})
+		if err != nil || res != (registry.RunResult{ExitCode: code}) {
+			t.Errorf("%s: %+v, %v", child, res, err)
+		}
+		if len(fake.Started()) != 1 || fake.InForce() != 0 {
+			t.Errorf("%s: started %v, %d in force afterwards", child, fake.Started(), fake.InForce())
+		}
+	}
+}
+
+func TestRunRefuses(t *testing.T) {
+	fake := new(registrytest.Fake)
+	started := command(t, "exit-0")
+	if err := started.Run(); err != nil {
+		t.Fatal(err)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tt := range []struct {
+		what string
+		ctx  context.Context
+		cmd  *exec.Cmd
+		is   error
+		says string
+	}{
+		{what: "nil", says: "the command is nil"},
+		{what: "started", cmd: started, says: "started already"},
+		{what: "not found", cmd: exec.Command("contain-test-no-such-command"), is: exec.ErrNotFound, says: "contain-test-no-such-command"},
+		{what: "cancelled", ctx: cancelled, cmd: command(t, "exit-0"), is: context.Canceled, says: "context canceled"},
+	} {
+		if tt.ctx == nil {
+			tt.ctx = t.Context()
+		}
+		res, err := containment.Run(tt.ctx, using(fake), tt.cmd, registry.RunOptions{})
+		if res.ExitCode != -1 || err == nil || tt.is != nil && !errors.Is(err, tt.is) {
+			t.Errorf("%s: %+v, %v", tt.what, res, err)
+			continue
+		}
+		oneLine(t, err, tt.says)
+	}
+	if fake.Installs() != 0 {
+		t.Errorf("%d installs", fake.Installs())
+	}
+}
+
+func TestRunStartFailure(t *testing.T) {
+	boom := errors.New("boom")
+	fake, next := fakeWith("any/first", "owner-killed=tree/kernel"), fakeWith("any/next", "owner-killed=tree/supervisor")
+	fake.StartErr, fake.CloseErr = boom, errors.New("close failed")
+	cfg := using(fake, next)
+	cfg.BestEffort = true
+	res, err := containment.Run(t.Context(), cfg, command(t, "exit-0"), registry.RunOptions{})
+	if res.ExitCode != -1 || !errors.Is(err, boom) || !errors.Is(err, fake.CloseErr) {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if next.Installs() != 0 || fake.InForce() != 0 {
+		t.Error("a command that failed to start is tried again under the next strategy")
+	}
+}
+
+func TestRunCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := command(t, "stubborn")
+	cmd.Stdout = writer(func(p []byte) { cancel() }) // it is ready
+	res, err := containment.Run(ctx, using(new(registrytest.Fake)), cmd, registry.RunOptions{})
+	if !errors.Is(err, context.Canceled) || res.Forced != 1 || res.ExitCode == 0 {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+type writer func([]byte)
+
+func (w writer) Write(p []byte) (int, error) { w(p); return len(p), nil }
+
+// TestRunWarnsOfLess: nothing is logged but that.
+func TestRunWarnsOfLess(t *testing.T) {
+	broken := fakeWith("any/broken", "owner-killed=tree")
+	for want, name := range map[string]string{
+		"": "any/fake",
+		`level=WARN msg="contain: in force" strategy=any/weak owner-killed=none both-killed=none skipped="any/broken: broken"` + "\n": "any/weak",
+	} {
+		broken.InstallErr = errors.New("broken")
+		cfg := using(fakeWith("any/weak"), broken)
+		cfg.BestEffort = true
+		if name == "any/fake" {
+			cfg = using(new(registrytest.Fake))
+		}
+		var log fmt.Stringer
+		cfg.Logger, log = logOf()
+		if _, err := containment.Run(t.Context(), cfg, command(t, "exit-0"), registry.RunOptions{}); err != nil || log.String() != want {
+			t.Errorf("%s: %v, log %s", name, err, log)
+		}
+	}
+}
+
+// running is a Runner that says what the test wants.
+type running struct {
+	*registrytest.Fake
+	got    registry.RunOptions
+	cmd    *exec.Cmd
+	result registry.RunResult
+	err    error
+}
+
+func (r *running) Run(_ context.Context, cmd *exec.Cmd, opts registry.RunOptions) (registry.RunResult, error) {
+	r.cmd, r.got = cmd, opts
+	return r.result, r.err
+}
+
+func TestRunPrefersARunner(t *testing.T) {
+	notHere := fmt.Errorf("no supervisor: %w", errors.ErrUnsupported)
+	boom := errors.New("boom")
+	for _, tt := range []struct {
+		what   string
+		result registry.RunResult
+		err    error
+		want   registry.RunResult
+		is     error
+		next   int // installs of the strategy that comes next
+	}{
+		{what: "it runs", result: registry.RunResult{ExitCode: 3, Forced: 2}, want: registry.RunResult{ExitCode: 3, Forced: 2}},
+		{what: "it does not work here", err: notHere, want: registry.RunResult{ExitCode: 7}, next: 1},
+		{what: "it fails, and the command may have run", err: boom, want: registry.RunResult{ExitCode: -1}, is: boom},
+	} {
+		r := &running{Fake: fakeWith("any/runner", "owner-killed=tree/kernel"), result: tt.result, err: tt.err}
+		next := fakeWith("any/next", "owner-killed=tree/supervisor")
+		cfg := using(r, next)
+		cfg.BestEffort = true // even then a command is not run twice
+		opts := registry.RunOptions{OnLeaderExit: containment.Wait, Grace: -1, DieWithParent: true}
+		cmd := command(t, "exit-7")
+		res, err := containment.Run(t.Context(), cfg, cmd, opts)
+		if res != tt.want || !errors.Is(err, tt.is) || next.Installs() != tt.next || r.Installs() != 0 {
+			t.Errorf("%s: %+v, %v; %d installs, %d of the next", tt.what, res, err, r.Installs(), next.Installs())
+		}
+		if r.cmd != cmd || r.got != opts {
+			t.Errorf("%s: the Runner got %v", tt.what, r.got)
+		}
+	}
+}
+
+// TestRunPassesOutput: streams that cmd has are left alone.
+func TestRunPassesOutput(t *testing.T) {
+	var out bytes.Buffer
+	cmd := command(t, "stubborn")
+	cmd.Stdout = &out
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := containment.Run(ctx, using(new(registrytest.Fake)), cmd, registry.RunOptions{}); !errors.Is(err, context.DeadlineExceeded) || out.String() != "ready\n" {
+		t.Errorf("%v, output %q", err, &out)
+	}
+}
