@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+)
+
+// command returns the command to run, with this process's streams and its name
+// as typed for argv[0].
+func command(args []string) (*exec.Cmd, error) {
+	path, err := lookPath(args[0])
+	if err != nil {
+		return nil, err
+	}
+	return &exec.Cmd{Path: path, Args: args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, nil
+}
+
+// lookPath finds a command as a shell does. exec.LookPath alone differs in two
+// ways: it refuses the current directory even where PATH lists it, and does not
+// tell a file in PATH that may not be executed from one that is not there.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil:
+		return path, nil
+	case errors.Is(err, exec.ErrDot) && runtime.GOOS != "windows":
+		return "." + string(filepath.Separator) + path, nil
+	case errors.Is(err, exec.ErrDot):
+		return "", &exitError{exitNotFound, fmt.Errorf(`%s: not found in PATH, only in the current directory; name it .\%[1]s`, name)}
+	case errors.Is(err, exec.ErrNotFound):
+		if cause := notExecutable(name); cause != nil {
+			return "", cannotExecute(name, cause)
+		}
+	}
+	var lookup *exec.Error
+	if errors.As(err, &lookup) {
+		err = lookup.Err
+	}
+	if isMissing(err) {
+		return "", &exitError{exitNotFound, fmt.Errorf("%s: not found", name)}
+	}
+	return "", cannotExecute(name, err)
+}
+
+// notExecutable returns why a file of that name, which is there, cannot be
+// executed, or nil if there is none.
+func notExecutable(name string) error {
+	if filepath.Base(name) != name {
+		info, err := os.Stat(name)
+		switch {
+		case err != nil:
+			return nil
+		case info.IsDir():
+			return syscall.EISDIR
+		}
+		return fs.ErrPermission
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && !info.IsDir() {
+			return fs.ErrPermission
+		}
+	}
+	return nil
+}
+
+// isMissing reports whether err says that there is no such file. A component
+// that is no directory, a loop and a name that is too long count as that, as
+// they do in a shell.
+func isMissing(err error) bool {
+	for _, e := range []error{exec.ErrNotFound, fs.ErrNotExist, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// execFailure returns why the system would not execute path, or nil if err does
+// not say so: a file that contain itself needed may be missing as well. err may
+// be a tree of errors of several attempts.
+func execFailure(err error, path string) error {
+	var failed *fs.PathError
+	if errors.As(err, &failed) && failed.Path == path {
+		for _, ours := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
+			if errors.Is(failed.Err, ours) {
+				return nil // the fork failed, not the exec
+			}
+		}
+		return failed.Err
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return execFailure(e.Unwrap(), path)
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			if cause := execFailure(err, path); cause != nil {
+				return cause
+			}
+		}
+	}
+	return nil
+}
+
+// cannotExecute says why a file that is there could not be executed. "Not
+// found" then is about its interpreter, and counts as not found (execve(2), ENOENT).
+func cannotExecute(name string, cause error) error {
+	if isMissing(cause) {
+		return &exitError{exitNotFound, fmt.Errorf("%s: its interpreter was not found (its #! line, or the dynamic loader that it names)", name)}
+	}
+	return &exitError{exitNotExecutable, fmt.Errorf("%s: %w", name, cause)}
+}
