@@ -1,0 +1,315 @@
+//go:build linux
+
+package drill
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+// errNotApplicable: there is no such supervisor.
+var errNotApplicable = errors.New("not applicable")
+
+// A Lab holds drills. It is not safe for concurrent use.
+type Lab struct {
+	o        Options
+	exe      string // this executable
+	shared   string // a copy of it that every user can execute
+	room     int    // processes that may be started
+	controls map[Drill]control
+}
+
+// control is what a drill's control has shown.
+type control struct {
+	lasted time.Duration // for how long the tree outlived the event
+	err    error
+}
+
+// NewLab returns a lab, or an error that wraps errors.ErrUnsupported where no
+// drill can be held.
+func NewLab(o Options) (*Lab, error) {
+	if err := supported(); err != nil {
+		return nil, fmt.Errorf("drill: %w", err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("drill: find this executable: %w", err)
+	}
+	if o.Tries == 0 {
+		o.Tries = 300
+		if o.Quick {
+			o.Tries = 10
+		}
+	}
+	return &Lab{o: o, exe: exe, room: room(), controls: map[Drill]control{}}, nil
+}
+
+// Close removes what the lab has made.
+func (l *Lab) Close() {
+	if l.shared != "" {
+		_ = os.Remove(l.shared)
+	}
+}
+
+// Load is the largest number of processes that the lab has alive at once.
+func (l *Lab) Load() int {
+	if l.o.Quick {
+		return smallLoad
+	}
+	return l.crowd() + smallLoad
+}
+
+// smallLoad is more than any drill without a crowd needs.
+const smallLoad = 24
+
+// crowd is the size of a crowd: what the host allows, with room to spare.
+func (l *Lab) crowd() int { return max(0, min(crowdSize, (l.room-smallLoad)/2)) }
+
+// minCrowd is the least that is worth the name.
+const minCrowd = 50
+
+// Run holds one drill with its control. It reports false if the drill does not
+// apply to the strategy after all.
+func (l *Lab) Run(ctx context.Context, d Drill) (Result, bool) {
+	r := Result{Drill: d}
+	if err := l.possible(d); err != nil {
+		r.Err = err
+		return r, true
+	}
+	switch d.Event {
+	case EventKilledStarting:
+		l.killStarting(ctx, &r)
+	case EventThreadExit:
+		l.exitThread(ctx, &r)
+	default:
+		l.hold(ctx, &r)
+	}
+	return r, !errors.Is(r.Err, errNotApplicable)
+}
+
+// possible says why a drill must be skipped.
+func (l *Lab) possible(d Drill) error {
+	need := smallLoad
+	if d.Tree == treeCrowd {
+		need = 2*minCrowd + smallLoad
+	}
+	if l.room < need {
+		return fmt.Errorf("%w: it needs %d processes, and limits leave room for %d (RLIMIT_NPROC, pids.max)", ErrSkipped, need, l.room)
+	}
+	return nil
+}
+
+// hold is a drill with one event.
+func (l *Lab) hold(ctx context.Context, r *Result) {
+	st, err := l.begin(ctx, r.Drill, true)
+	if err != nil {
+		r.Err = err
+		return
+	}
+	defer st.tearDown()
+	t := lookUpTree(r.Tree, l.crowd())
+	e := eventOf(r.Drill)
+	rep, err := st.order(ctx, orderStart)
+	if rep.Refused {
+		l.refused(ctx, st, r, err)
+		return
+	}
+	if err == nil {
+		if err = st.assemble(ctx, t, false); err != nil && r.Owner == ownerProcs {
+			l.refused(ctx, st, r, err) // the tree had no room, which is no news of the strategy
+			return
+		}
+	}
+	var supers []*proc
+	if err == nil && e.killsSupervisor {
+		if supers, err = supervisors(st.owner); err == nil && len(supers) == 0 && hasSupervisors && r.Event == registry.EventSupervisorKilled {
+			err = fmt.Errorf("no process named %s descends from the owner", supervisorName)
+		}
+		defer closeAll(supers)
+		if e.supervisor >= len(supers) && e.supervisor > 0 {
+			err = errNotApplicable
+		}
+	}
+	if err != nil {
+		r.Err = err
+		return
+	}
+	subjects := e.subjects(st, r.Reach)
+	r.Processes = len(subjects)
+	start := time.Now()
+	until := start.Add(r.Within + l.o.Slack)
+	if err = e.happen(ctx, st, supers); err == nil {
+		r.Survivors, err = st.remaining(ctx, subjects, r.Reach, t, until)
+	}
+	r.Took = time.Since(start)
+	if r.Err = cmp.Or(err, ctx.Err()); r.Err == nil && len(r.Survivors) > 0 {
+		r.Err = fmt.Errorf("%d of %d are alive %v after the event", len(r.Survivors), r.Processes, r.Took.Round(time.Millisecond))
+	}
+	if r.Err == nil {
+		r.Err = l.control(ctx, r.Drill, r.Took)
+	}
+}
+
+// refused is what a strategy may do where its owner's circumstances keep it from
+// working: say so, and start nothing. Then nothing may be there. It is no proof.
+func (l *Lab) refused(ctx context.Context, st *stage, r *Result, why error) {
+	if r.Owner == "" {
+		r.Err = why
+		return
+	}
+	r.Survivors, r.Err = st.remaining(ctx, nil, registry.ReachTree, tree{}, time.Now().Add(r.Within+l.o.Slack))
+	if r.Err == nil && len(r.Survivors) > 0 {
+		r.Err = fmt.Errorf("the start failed (%w) and left processes", why)
+	}
+	if r.Err == nil {
+		r.Err = fmt.Errorf("%w: it failed closed: %w", ErrSkipped, why)
+	}
+}
+
+// begin sets a drill's owner up, with the strategy or as the control.
+func (l *Lab) begin(ctx context.Context, d Drill, contained bool) (*stage, error) {
+	t := lookUpTree(d.Tree, l.crowd())
+	leader := &script{Role: roleMember, Shape: shapeLeader, Branches: t.branches, Crowd: t.crowd, Chain: t.chain}
+	s := &script{Role: roleOwner, Setpgid: d.Event == EventGroupKill, Next: leader}
+	if t.uid {
+		s.Backend = strangerUID
+	}
+	if t.drop {
+		leader.DropTo = strangerUID
+	}
+	if contained {
+		s.Strategy = d.Strategy
+	} else if d.Event == EventThreadExit {
+		s.Bound = true
+	} else if e := eventOf(d); e.killsSupervisor {
+		s.Next = &script{Role: roleRelay, Next: leader}
+	}
+	first, adapt := arrange(s, d)
+	exe := l.exe
+	if t.uid || t.drop || d.Owner != "" {
+		if err := l.share(); err != nil {
+			return nil, err
+		}
+		exe = l.shared
+	}
+	return setUp(ctx, exe, first, adapt)
+}
+
+// control holds the drill without containment, for at least as long as the
+// drill took: everything that the event itself does not kill must live on.
+func (l *Lab) control(ctx context.Context, d Drill, took time.Duration) error {
+	key := d
+	key.Strategy, key.Enforcer, key.Within = "", "", 0
+	c, done := l.controls[key]
+	if !done || c.err == nil && c.lasted < took {
+		c.lasted = max(2*took, minControl)
+		c.err = l.survive(ctx, d, c.lasted)
+		if ctx.Err() == nil {
+			l.controls[key] = c
+		}
+	}
+	if c.err != nil {
+		return fmt.Errorf("it proves nothing: control without containment: %w", c.err)
+	}
+	return nil
+}
+
+// minControl is the least time for which the tree of a control must live on.
+const minControl = 50 * time.Millisecond
+
+func (l *Lab) survive(ctx context.Context, d Drill, window time.Duration) error {
+	st, err := l.begin(ctx, d, false)
+	if err != nil {
+		return err
+	}
+	defer st.tearDown()
+	e := eventOf(d)
+	if _, err := st.order(ctx, orderStart); err != nil {
+		return err
+	}
+	t := lookUpTree(d.Tree, l.crowd())
+	if err := st.assemble(ctx, t, e.killsSupervisor); err != nil {
+		return err
+	}
+	var supers []*proc
+	if e.killsSupervisor {
+		supers = []*proc{st.relay}
+		e.supervisor = 0
+	}
+	must := slices.DeleteFunc(e.subjects(st, d.Reach), e.killsItself)
+	until := time.Now().Add(window)
+	if err := e.happen(ctx, st, supers); err != nil {
+		return err
+	}
+	if t.chain {
+		return st.chainLives(ctx, until)
+	}
+	left := alive(ctx, must, until)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case len(must) == 0:
+		return errors.New("nothing could have survived")
+	case len(left) < len(must):
+		return fmt.Errorf("of %s there survived %s", names(must), names(left))
+	}
+	return nil
+}
+
+// share makes a copy of this executable that every user can execute.
+func (l *Lab) share() error {
+	if l.shared != "" {
+		return nil
+	}
+	var err error
+	l.shared, err = copyExecutable(l.exe)
+	return err
+}
+
+// remaining waits until subjects are gone, and for the reach tree until nobody
+// else is left either, by two more witnesses. It names who is left.
+func (st *stage) remaining(ctx context.Context, subjects []*proc, reach registry.Reach, t tree, until time.Time) ([]string, error) {
+	var left []string
+	for _, p := range alive(ctx, subjects, until) {
+		left = append(left, fmt.Sprintf("%s %d", p.shape, p.pid))
+	}
+	if reach == registry.ReachChild || ctx.Err() != nil {
+		return left, ctx.Err()
+	}
+	if len(left) == 0 {
+		select {
+		case <-st.ended:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Until(until)):
+			left = append(left, "a holder of the backend's standard output")
+		}
+	}
+	found := census(st.nonce, true)
+	defer closeAll(found)
+	for _, p := range found {
+		if !slices.ContainsFunc(subjects, func(s *proc) bool { return s.pid == p.pid }) {
+			left = append(left, fmt.Sprintf("%s %d", p.shape, p.pid))
+		}
+	}
+	return left, nil
+}
+
+// chainLives reports an error if a chain ends before until.
+func (st *stage) chainLives(ctx context.Context, until time.Time) error {
+	select {
+	case <-st.ended:
+		return errors.New("the chain ended by itself")
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Until(until)):
+		return nil
+	}
+}

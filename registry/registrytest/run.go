@@ -1,0 +1,77 @@
+package registrytest
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/registry/registrytest/drill"
+)
+
+// A Harness says what Run is to prove.
+type Harness struct {
+	// Strategy is what is drilled. A process that plays the owner looks it up by
+	// name, in registry.Default or among those that Main was given.
+	Strategy registry.Strategy
+	// Options are those of the drills. The zero value holds every drill, and
+	// with go test -short the quick ones; Slack is 10 s unless set.
+	Options drill.Options
+}
+
+// Main belongs into an init function of the test package: it lets the test
+// executable, started again by a drill, take its role there. It returns at once
+// in a test. Strategies that are not in registry.Default are given here.
+func Main(own ...registry.Strategy) { drill.Main(own...) }
+
+// Run is the conformance kit for strategies: it checks the metadata, and holds a
+// drill with real processes for everything that the strategy declares and for
+// what follows from it. A strategy's test is one line, beside Main:
+//
+//	func init() { registrytest.Main() }
+//
+//	func TestConformance(t *testing.T) { registrytest.Run(t, registrytest.Harness{Strategy: New()}) }
+//
+// Subtests are named event, way/tree/owner. Where the strategy does not work on
+// this host, or no drill can be held, the test is skipped after the check of the
+// metadata.
+func Run(t *testing.T, h Harness) {
+	t.Helper()
+	if err := Check(h.Strategy); err != nil {
+		t.Error(err)
+	}
+	d := h.Strategy.Describe()
+	if !d.Platform.Includes(registry.CurrentPlatform()) {
+		t.Skipf("%s is for %s", d.Name, d.Platform)
+	}
+	if err := registry.Probe(t.Context(), h.Strategy); err != nil {
+		t.Skipf("%s does not work here: %v", d.Name, err)
+	}
+	o := h.Options
+	o.Quick = o.Quick || testing.Short()
+	if o.Slack == 0 {
+		o.Slack = 10 * time.Second
+	}
+	lab, err := drill.NewLab(o)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(lab.Close)
+	for _, experiment := range drill.Plan(d, o) {
+		t.Run(experiment.String(), func(t *testing.T) { hold(t, lab, experiment) })
+	}
+}
+
+func hold(t *testing.T, lab *drill.Lab, d drill.Drill) {
+	r, applies := lab.Run(t.Context(), d)
+	switch {
+	case !applies:
+		t.Skip("does not apply")
+	case errors.Is(r.Err, drill.ErrSkipped):
+		t.Skip(r.Err)
+	case r.Err != nil:
+		t.Errorf("%v; survivors: %v", r.Err, r.Survivors)
+	default:
+		t.Logf("%d processes gone within %v %s", r.Processes, r.Took.Round(time.Microsecond), r.Note)
+	}
+}
