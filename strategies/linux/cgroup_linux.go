@@ -138,16 +138,19 @@ func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (r
 	}
 	defer i.backends.end()
 	if err := ownCgroup(cmd.SysProcAttr); err != nil {
-		return nil, cgroupError(op, err)
+		return nil, refuseStart(cmd, cgroupError(op, err))
 	}
 	if err := reachable(cmd); err != nil {
 		return nil, err
 	}
 	if err := sameAsThread(); err != nil {
-		return nil, cgroupError(op, fmt.Errorf("%w: %w", registry.ErrNotPassed, err))
+		return nil, refuseStart(cmd, cgroupError(op, fmt.Errorf("%w: %w", registry.ErrNotPassed, err)))
+	}
+	if err := dirThere(cmd); err != nil {
+		return nil, refuseStart(cmd, err)
 	}
 	if err := i.service.watched(); err != nil {
-		return nil, cgroupError(op, err)
+		return nil, refuseStart(cmd, cgroupError(op, err))
 	}
 	m, err := i.start(cmd)
 	if err != nil {
@@ -164,7 +167,7 @@ func (i *cgroupInstallation) start(cmd *exec.Cmd) (*member, error) {
 	op := "start " + cmd.Path
 	g, err := i.service.newGroup()
 	if err != nil {
-		return nil, cgroupError(op, err)
+		return nil, refuseStart(cmd, cgroupError(op, err))
 	}
 	if err := startIn(g, cmd); err != nil {
 		_ = g.End(time.Now().Add(registry.SupervisorKillDeadline))

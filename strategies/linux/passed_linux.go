@@ -23,8 +23,11 @@ func (i *supervised) specFor(cmd *exec.Cmd, opts registry.StartOptions) (*superv
 	}
 	for _, kv := range cmd.Env {
 		if strings.IndexByte(kv, 0) >= 0 {
-			return nil, errors.New("exec: environment variable contains NUL") // as os/exec says
+			return nil, errNulInEnv
 		}
+	}
+	if cmd.Env == nil && strings.IndexByte(cmd.Dir, 0) >= 0 { // PWD
+		return nil, errNulInEnv
 	}
 	s := newSpec()
 	s.InitFlags = i.initFlags
@@ -45,6 +48,9 @@ func (i *supervised) specFor(cmd *exec.Cmd, opts registry.StartOptions) (*superv
 	}
 	return s, reachable(cmd)
 }
+
+// errNulInEnv is what os/exec says.
+var errNulInEnv = errors.New("exec: environment variable contains NUL")
 
 // wellFormed returns what package syscall finds wrong before it forks.
 func wellFormed(cmd *exec.Cmd, s *supervisor.Spec) error {
@@ -119,14 +125,8 @@ func proxyAttr(a *syscall.SysProcAttr) *syscall.SysProcAttr {
 // is missing or not executable and for a missing directory, before anything is
 // started: a start that fails later has already taken from cmd.Stdin.
 func reachable(cmd *exec.Cmd) error {
-	if cmd.SysProcAttr == nil && cmd.Dir != "" { // as os.StartProcess has it
-		if _, err := os.Stat(cmd.Dir); err != nil {
-			var pe *fs.PathError
-			if errors.As(err, &pe) {
-				pe.Op = "chdir"
-			}
-			return err
-		}
+	if err := dirThere(cmd); err != nil {
+		return err
 	}
 	if a := cmd.SysProcAttr; a != nil && (a.Chroot != "" || a.Credential != nil || a.Unshareflags != 0) {
 		return nil // only the backend itself can tell
@@ -145,6 +145,20 @@ func reachable(cmd *exec.Cmd) error {
 		return execError(cmd.Path, err)
 	}
 	return nil
+}
+
+// dirThere returns the error of os.StartProcess for a missing cmd.Dir, which it
+// words more clearly if there is no SysProcAttr.
+func dirThere(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr != nil || cmd.Dir == "" || strings.IndexByte(cmd.Dir, 0) >= 0 {
+		return nil
+	}
+	_, err := os.Stat(cmd.Dir)
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		pe.Op = "chdir"
+	}
+	return err
 }
 
 // execError is the form in which os.StartProcess reports a failed start.

@@ -50,10 +50,13 @@ func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, _ registry.StartOptions) (r
 		return &registry.Error{Op: "start " + cmd.Path, Strategy: PdeathsigName, Err: err}
 	}
 	if err := pdeathsigIsOurs(cmd.SysProcAttr); err != nil {
-		return nil, fail(err)
+		return nil, refuseStart(cmd, fail(err))
 	}
 	if err := sameAsThread(); err != nil {
-		return nil, fail(fmt.Errorf("%w: %w", registry.ErrNotPassed, err))
+		return nil, refuseStart(cmd, fail(fmt.Errorf("%w: %w", registry.ErrNotPassed, err)))
+	}
+	if err := dirThere(cmd); err != nil {
+		return nil, refuseStart(cmd, err)
 	}
 	attr := cmd.SysProcAttr
 	bound := syscall.SysProcAttr{}

@@ -154,7 +154,7 @@ func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.
 	defer i.backends.end()
 	spec, err := i.specFor(cmd, opts)
 	if err != nil {
-		return nil, i.attributeError(cmd.Path, err)
+		return nil, refuseStart(cmd, i.attributeError(cmd.Path, err))
 	}
 	before := *cmd
 	h, err := i.rewrite(cmd, spec)
@@ -295,6 +295,9 @@ func (h *handshake) start(cmd *exec.Cmd) error {
 	}
 	h.close()
 	var pe *os.PathError
+	if a := cmd.SysProcAttr; errors.As(err, &pe) && pe.Path == cmd.Path && a != nil && a.UseCgroupFD {
+		return execError(h.path, pe.Err) // most likely the cgroup's fault
+	}
 	if errors.As(err, &pe) && pe.Path == cmd.Path {
 		return h.owner.error("start "+h.path, fmt.Errorf("%w: start %s: %w", registry.ErrSupervisor, pe.Path, pe.Err))
 	}
@@ -369,14 +372,20 @@ func readMessage(r io.Reader) (supervisor.Message, error) {
 }
 
 // abandon collects a process that was started and will not be used, and leaves
-// cmd as a failed exec.Cmd.Start does. A reader that feeds its standard input
-// may still be blocked; it is not waited for.
+// cmd as a failed exec.Cmd.Start does. exec.Cmd.Wait would wait for the reader that
+// feeds cmd.Stdin, too, which may never return; a copy of cmd does so if need be.
 func abandon(cmd *exec.Cmd) {
-	delay := cmd.WaitDelay
-	cmd.WaitDelay = time.Millisecond
-	_ = cmd.Wait()
-	cmd.WaitDelay = delay
-	cmd.Process, cmd.ProcessState = nil, nil
+	_, _ = cmd.Process.Wait()
+	rest := *cmd
+	rest.WaitDelay = time.Millisecond // then the pipes are closed
+	done := make(chan struct{})
+	go func() { defer close(done); _ = rest.Wait() }()
+	select {
+	case <-done:
+		cmd.Process = nil
+	case <-time.After(50 * time.Millisecond):
+		// cmd.Cancel may still refer to cmd.Process, which has been collected.
+	}
 }
 
 // tree is a backend below its supervisor.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed329817d7/contain/registry/registrytest/drill"
+
 	// Every built-in strategy registers itself.
 	_ "github.com/seed329817d7/contain/strategies/all"
 )
@@ -26,7 +28,10 @@ const (
 	exitSignalBase    = 128
 )
 
-func main() { os.Exit(execute(os.Args[1:])) }
+func main() {
+	drill.Main() // prove starts this executable again, as its decoys
+	os.Exit(execute(os.Args[1:]))
+}
 
 // execute runs the command line and returns the exit code.
 func execute(args []string) int {
@@ -44,7 +49,7 @@ func execute(args []string) int {
 
 // addCommands adds the whole command tree.
 func addCommands(root *cobra.Command) {
-	root.AddCommand(newRun(), newDescribe(), newVersion())
+	root.AddCommand(newRun(), newDescribe(), newProve(), newVersion())
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {

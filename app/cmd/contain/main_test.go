@@ -15,7 +15,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/registry/registrytest/drill"
 )
+
+// A prove that is tested starts this executable again, under no name that
+// testscript knows.
+func init() { drill.Main() }
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"contain": main, "testcmd": testcmd})

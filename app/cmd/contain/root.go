@@ -26,7 +26,10 @@ const rootExample = `  # a service: when brokerd ends, or contain is killed, all
   CMD ["nginx", "-g", "daemon off;"]
 
   # what is in force here, and why nothing better is
-  contain describe`
+  contain describe
+
+  # proof, on this machine, that it does what it says
+  contain prove --quick`
 
 // newRoot returns the command without subcommands.
 func newRoot() *cobra.Command {

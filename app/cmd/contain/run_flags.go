@@ -32,7 +32,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.bestEffort, "best-effort", false, "take the strongest that works, even if it is nothing")
 	flags.DurationVar(&f.grace, "grace", 5*time.Second, "`TIME` from SIGTERM to the end by force")
 	flags.BoolVar(&f.dieWithParent, "die-with-parent", true, "end the tree when contain's parent ends")
-	flags.Var(&f.onExit, "on-exit", "what becomes of what CMD leaves behind: `kill|wait|leave`")
+	flags.Var(&f.onExit, "on-exit", "`kill|wait|leave` what CMD leaves behind")
 	_ = cmd.RegisterFlagCompletionFunc("strategy", completeNames)
 	_ = cmd.RegisterFlagCompletionFunc("on-exit", cobra.FixedCompletions([]cobra.Completion{"kill", "wait", "leave"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("require", completeRequirements)

@@ -6,11 +6,11 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
@@ -47,7 +47,7 @@ type stage struct {
 // script of the owner or of what starts it.
 func setUp(ctx context.Context, exe string, first *script, adapt func(*exec.Cmd)) (*stage, error) {
 	st := &stage{
-		nonce: "drill-" + rand.Text(), stderr: new(tail),
+		nonce: fmt.Sprintf("drill-%016x%016x", rand.Uint64(), rand.Uint64()), stderr: new(tail),
 		replies: make(chan reply, 8), changed: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	err := st.launch(exe, first, adapt)

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/registry/registrytest/drill"
+)
+
+const proveLong = `Show on this machine that each strategy keeps what it declares. For every
+guarantee of every strategy that works here, contain starts decoy owners and
+trees of processes, lets the event happen and counts the survivors. Each drill
+has a control: the same tree without containment must survive, or the drill
+proves nothing and fails. Only processes that prove itself has started are touched.
+
+Exit code:
+  0    everything that is declared and can work here was proved
+  1    something was not; the rows are named
+  125  prove itself failed, or was interrupted; nothing is left behind`
+
+const proveExample = `  contain prove --quick
+  contain prove linux/subreaper
+  contain prove -o json | jq .proved`
+
+// newProve returns the prove command.
+func newProve() *cobra.Command {
+	var output string
+	var quick bool
+	cmd := &cobra.Command{
+		Use:               "prove [NAME]...",
+		Short:             "Prove the strategies' guarantees on this machine, by killing real processes",
+		Long:              proveLong,
+		Example:           proveExample,
+		ValidArgsFunction: completeNames,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if output != "table" && output != "json" {
+				return usageError(cmd, "unknown output format %q; known: table, json", output)
+			}
+			p := prover{quick: quick, progress: progressTo(cmd.ErrOrStderr())}
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+			defer stop()
+			proof, err := p.prove(ctx, registry.Default(), names)
+			if err != nil {
+				return err
+			}
+			text, err := proof.render(output)
+			if err == nil {
+				err = write(cmd.OutOrStdout(), text)
+			}
+			if err == nil && !proof.Proved {
+				err = &exitError{code: 1, err: errors.New("not proved: " + strings.Join(proof.failing(), ", "))}
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table or json")
+	cmd.Flags().BoolVar(&quick, "quick", false, "one mixed tree for each event, in a few seconds")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// proof is what prove found. It is the JSON form, too.
+type proof struct {
+	Schema   int               `json:"schema"`
+	Platform registry.Platform `json:"platform"`
+	Quick    bool              `json:"quick"`
+	// Load is the largest number of processes that were alive at once.
+	Load     int        `json:"load"`
+	Proved   bool       `json:"proved"`
+	Rows     []proofRow `json:"rows"`
+	Unusable []unusable `json:"unusable"`
+}
+
+// proofRow is one event of one strategy.
+type proofRow struct {
+	Strategy string            `json:"strategy"`
+	Event    registry.Event    `json:"event"`
+	Reach    registry.Reach    `json:"reach"`
+	Enforcer registry.Enforcer `json:"enforcer"` // "" for what follows from what is declared
+	Within   string            `json:"within"`
+	Proved   bool              `json:"proved"`
+	Drills   int               `json:"drills"`
+	// Skipped counts the drills that could not be held; they are no passes.
+	Skipped   int      `json:"skipped"`
+	Survivors int      `json:"survivors"`
+	Median    string   `json:"median"`
+	Worst     string   `json:"worst"`
+	Failures  []string `json:"failures"`
+
+	took []time.Duration
+}
+
+// unusable is a strategy that does not work here.
+type unusable struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
+	named  bool
+}
+
+// prover holds the drills.
+type prover struct {
+	quick    bool
+	progress func(format string, a ...any)
+}
+
+func (p *prover) prove(ctx context.Context, reg *registry.Registry, names []string) (*proof, error) {
+	lab, err := drill.NewLab(drill.Options{Quick: p.quick})
+	if err != nil {
+		return nil, err
+	}
+	defer lab.Close()
+	out := &proof{Schema: 1, Platform: registry.CurrentPlatform(), Quick: p.quick, Load: lab.Load(), Proved: true,
+		Rows: []proofRow{}, Unusable: []unusable{}}
+	chosen, err := out.choose(ctx, reg, names)
+	if err != nil {
+		return nil, err
+	}
+	p.progress("up to %d processes of contain's own at a time", out.Load)
+	for _, d := range chosen {
+		plan := drill.Plan(d, drill.Options{Quick: p.quick})
+		for n, experiment := range plan {
+			p.progress("%s %d/%d %s", d.Name, n+1, len(plan), experiment)
+			if r, applies := lab.Run(ctx, experiment); applies {
+				out.enter(r)
+			}
+			if ctx.Err() != nil {
+				return nil, errors.New("prove was interrupted; nothing is left of it")
+			}
+		}
+	}
+	p.progress("")
+	out.conclude()
+	return out, nil
+}
+
+// choose returns the strategies to drill: those named, or all of this platform
+// that declare anything, as far as they work here.
+func (o *proof) choose(ctx context.Context, reg *registry.Registry, names []string) ([]registry.Description, error) {
+	for _, name := range names {
+		if _, err := reg.Lookup(name); err != nil {
+			return nil, err
+		}
+	}
+	var chosen []registry.Description
+	for _, s := range reg.All() {
+		d := s.Describe()
+		named := slices.Contains(names, d.Name)
+		if !named && (len(names) > 0 || len(d.Guarantees) == 0 || !d.Platform.Includes(o.Platform)) {
+			continue
+		}
+		if err := registry.Probe(ctx, s); err != nil {
+			o.Unusable = append(o.Unusable, unusable{d.Name, registry.Skip{Name: d.Name, Err: err}.Reason(), named})
+			continue
+		}
+		chosen = append(chosen, d)
+	}
+	return chosen, nil
+}
+
+// enter adds one drill's result to its row.
+func (o *proof) enter(r drill.Result) {
+	i := slices.IndexFunc(o.Rows, func(w proofRow) bool { return w.Strategy == r.Strategy && w.Event == r.Event })
+	if i < 0 {
+		i = len(o.Rows)
+		o.Rows = append(o.Rows, proofRow{Strategy: r.Strategy, Event: r.Event, Reach: r.Reach, Enforcer: r.Enforcer,
+			Within: r.Within.String(), Failures: []string{}})
+	}
+	w := &o.Rows[i]
+	w.Drills++
+	w.Survivors += len(r.Survivors)
+	switch {
+	case errors.Is(r.Err, drill.ErrSkipped):
+		w.Skipped++
+	case r.Err != nil:
+		w.Failures = append(w.Failures, fmt.Sprintf("%s: %v", r.Drill, r.Err))
+	default:
+		w.took = append(w.took, r.Took)
+	}
+}
+
+// conclude decides what was proved. A row of which every drill was skipped is not.
+func (o *proof) conclude() {
+	for i := range o.Rows {
+		w := &o.Rows[i]
+		w.Proved = len(w.took) > 0 && len(w.Failures) == 0
+		o.Proved = o.Proved && w.Proved
+		if len(w.took) > 0 {
+			slices.Sort(w.took)
+			w.Median, w.Worst = short(w.took[len(w.took)/2]), short(w.took[len(w.took)-1])
+		}
+	}
+	for _, u := range o.Unusable {
+		o.Proved = o.Proved && !u.named
+	}
+}
+
+func short(d time.Duration) string { return d.Round(10 * time.Microsecond).String() }
+
+// failing names what was not proved.
+func (o *proof) failing() []string {
+	var names []string
+	for _, w := range o.Rows {
+		if !w.Proved {
+			names = append(names, w.Strategy+" "+string(w.Event))
+		}
+	}
+	for _, u := range o.Unusable {
+		if u.named {
+			names = append(names, u.Name+" (does not work here)")
+		}
+	}
+	return names
+}
+
+func (o *proof) render(format string) (string, error) {
+	if format == "json" {
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		err := enc.Encode(o)
+		return b.String(), err
+	}
+	var b strings.Builder
+	const form = "%-16s %-18s %-16s %-7s %6s %7s %4s %9s %9s\n"
+	fmt.Fprintf(&b, form, "STRATEGY", "EVENT", "DECLARED", "PROVED", "DRILLS", "SKIPPED", "LEFT", "MEDIAN", "WORST")
+	for _, w := range o.Rows {
+		declared := string(w.Reach) + "/" + string(w.Enforcer)
+		if w.Enforcer == "" {
+			declared = string(w.Reach)
+		}
+		proved := "yes"
+		if !w.Proved {
+			proved = "NO"
+		}
+		fmt.Fprintf(&b, form, w.Strategy, w.Event, declared, proved, fmt.Sprint(w.Drills), fmt.Sprint(w.Skipped), fmt.Sprint(w.Survivors), w.Median, w.Worst)
+	}
+	for _, w := range o.Rows {
+		for _, f := range w.Failures {
+			writeWrapped(&b, w.Strategy+" "+f)
+		}
+	}
+	for _, u := range o.Unusable {
+		writeWrapped(&b, u.Name+" does not work here: "+u.Reason)
+	}
+	return b.String(), nil
+}
+
+func writeWrapped(b *strings.Builder, s string) {
+	for i, line := range wrap(s, 96) {
+		b.WriteString([]string{"", "  "}[min(i, 1)] + line + "\n")
+	}
+}
+
+// progressTo returns what shows how far prove is: on a terminal a line that is
+// overwritten, elsewhere nothing.
+func progressTo(w io.Writer) func(string, ...any) {
+	f, ok := w.(*os.File)
+	if info, err := os.Stderr.Stat(); !ok || err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return func(string, ...any) {}
+	}
+	return func(format string, a ...any) {
+		line := []rune(fmt.Sprintf(format, a...))
+		fmt.Fprintf(f, "\r\x1b[K%s", string(line[:min(len(line), 79)]))
+	}
+}
