@@ -152,6 +152,9 @@ func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.
 		return nil, err
 	}
 	defer i.backends.end()
+	if i.initFlags != 0 && opts.OnLeaderExit == registry.LeaderExitWait {
+		return nil, refuseStart(cmd, i.error("start "+cmd.Path, fmt.Errorf("%w: cmd.Process, which ends with the leader, takes the PID namespace with it, so what the leader leaves cannot be waited for; name linux/subreaper", registry.ErrNotPassed)))
+	}
 	spec, err := i.specFor(cmd, opts)
 	if err != nil {
 		return nil, refuseStart(cmd, i.attributeError(cmd.Path, err))
