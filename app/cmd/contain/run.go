@@ -26,7 +26,8 @@ when contain is killed (owner-killed=tree). contain describe lists the strategie
 
 Exit code:
   CMD's   CMD exited
-  128+n   CMD died of signal n
+  128+n   CMD died of signal n; of the terminal's ^C contain then dies itself, so
+          that a shell's loop around it ends
   127     CMD was not found
   126     CMD was found but cannot be executed
   125     contain itself failed: a wrong flag, or no strategy qualifies`
@@ -126,6 +127,7 @@ func run(cfg containment.Config, opts registry.RunOptions, args []string) error 
 		}
 		return err
 	}
+	dieOfInterrupt(result)
 	return exitLike(result)
 }
 

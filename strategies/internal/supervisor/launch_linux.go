@@ -33,6 +33,7 @@ type launch struct {
 type child struct {
 	pid    int
 	mirror int // reads OpStarted, OpFailed, OpMirror, …; ends with the supervisor
+	relay  int // in contain run: reads the signals that the supervisor did not
 }
 
 // raw is the one supervisor's state. A proxy has one backend.
@@ -57,6 +58,8 @@ func (l *launch) start() (child, error) {
 	r.skipKernelSignal, r.exitWhenLate, r.mirrorStops = l.skipKernelSignal, l.exitWhenLate, l.mirrorStops
 	r.proxy, _ = unix.PidfdOpen(os.Getpid(), 0) // -1 before Linux 5.3
 	r.supervisorPidfd, r.children = -1, -1
+	self, _ := os.Readlink("/proc/self")
+	r.foreignProc = self != strconv.Itoa(os.Getpid())
 
 	r.relay, r.relayWrite = fds.pipe(unix.O_NONBLOCK)
 	mirror, mirrorWrite := fds.pipe(0)
@@ -84,14 +87,19 @@ func (l *launch) start() (child, error) {
 	if pid > 0 && r.mappedWrite >= 0 {
 		writeMaps(pid, r.mappedWrite)
 	}
-	for _, fd := range []int{r.relay, r.mirror, r.status, r.statusWrite, r.signals, r.proxy, r.mapped, r.mappedWrite} {
+	relay := r.relay
+	if pid < 0 || l.channel >= 0 {
+		_ = unix.Close(relay)
+		relay = -1
+	}
+	for _, fd := range []int{r.mirror, r.status, r.statusWrite, r.signals, r.proxy, r.mapped, r.mappedWrite} {
 		_ = unix.Close(fd)
 	}
 	if pid < 0 {
 		_ = unix.Close(mirror)
 		return child{}, &os.SyscallError{Syscall: "fork the supervisor", Err: syscall.Errno(-pid)}
 	}
-	return child{pid: pid, mirror: mirror}, nil
+	return child{pid: pid, mirror: mirror, relay: relay}, nil
 }
 
 // fork blocks every signal of this thread, so that none of the Go runtime's

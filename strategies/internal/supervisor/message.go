@@ -33,12 +33,21 @@ const (
 	// OpLeader: the leader has ended; A is its wait status.
 	OpLeader
 	// OpMirror: the proxy is to end as the leader did; A is the leader's wait
-	// status, B is 1 if the supervisor ends with it.
+	// status, B a set of MirrorEnds and MirrorInterrupted.
 	OpMirror
 	// OpEmpty: no process is left; A counts those that had to be killed.
 	OpEmpty
 	// OpLate: the kill deadline has passed and processes are left.
 	OpLate
+	// OpStopped: the leader has stopped (A is 1) or continued (A is 0), and the
+	// proxy, which cannot be signalled, is to do the same.
+	OpStopped
+)
+
+// What B of OpMirror says.
+const (
+	MirrorEnds        = 1 << iota // the supervisor ends with it
+	MirrorInterrupted             // the terminal has sent SIGINT
 )
 
 // From the owner to the supervisor.
@@ -83,7 +92,7 @@ var stepNames = [...]string{
 	StepProc:       "mount a fresh /proc for the new PID namespace (in a container whose /proc is masked the kernel refuses it)",
 	StepBind:       "set the init's parent-death signal",
 	StepSubreaper:  "become a child subreaper",
-	StepChildren:   "open /proc/thread-self/children (a kernel with CONFIG_PROC_CHILDREN and a mounted /proc are needed)",
+	StepChildren:   "open /proc/thread-self/children (a kernel with CONFIG_PROC_CHILDREN and a /proc mounted for this process's own PID namespace are needed)",
 	StepGuard:      "start a backend for an owner that is gone",
 	StepClone:      "fork the backend",
 	StepPdeathsig:  "set the backend's parent-death signal",

@@ -226,7 +226,7 @@ func (p *proxy) await() bool {
 			return true
 		case OpMirror:
 			p.status = m.A
-			if m.B != 0 {
+			if m.B&MirrorEnds != 0 {
 				p.reapSupervisor()
 			}
 			return true

@@ -22,6 +22,7 @@ type rawState struct {
 	ignored          uint64 // signals that the backend ignores
 	groupOf          int    // process group that the leader joins: its own if 0, none if -1
 	groupInherited   bool   // the leader has its group from the supervisor
+	foreignProc      bool   // /proc is that of another PID namespace
 	cloneflags       uintptr
 	initflags        uintptr // the supervisor is the init of a PID namespace
 	supervisorPID    int
@@ -58,6 +59,7 @@ type rawState struct {
 
 	// What has become of things.
 	graceAsked     bool
+	interrupted    bool  // by the terminal
 	signal         int   // to be passed on, 0 if none
 	events         uint8 // seen and not yet handed to the machine: bit n for Event n
 	failed         Step
@@ -82,6 +84,7 @@ type rawState struct {
 	act   kernelSigaction
 	clone cloneArgs
 	caps  [2]capData
+	info  [siginfoSize / 4]int32
 	buf   [4096]byte
 }
 
@@ -232,11 +235,18 @@ var (
 )
 
 // openChildren opens the list of this thread's children, proc_pid_task_children(5)
-// (Linux 3.5). This process has one thread.
+// (Linux 3.5). This process has one thread. In the /proc of another PID namespace
+// they would have other numbers; only a cgroup can do without.
 //
 //go:nosplit
 //go:norace
 func (r *rawState) openChildren() int {
+	if r.foreignProc && r.killFD >= 0 {
+		return 0
+	}
+	if r.foreignProc {
+		return -int(unix.ESRCH)
+	}
 	atFDCWD := unix.AT_FDCWD
 	r.children = sys(unix.SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&childrenFile[0])), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0)
 	return r.children
@@ -392,6 +402,10 @@ func (r *rawState) loop() {
 	r.watchOwners()
 	for {
 		poll(&r.fds[0], len(r.fds), r.timeout(), &r.ts)
+		if r.fds[atSignals].revents != 0 {
+			sys(unix.SYS_READ, uintptr(r.signals), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
+		}
+		r.reap() // first: what is done with a signal depends on what the leader does
 		if r.fds[atOwner].revents != 0 || r.fds[atParent].revents != 0 {
 			r.fds[atOwner].fd, r.fds[atParent].fd = -1, -1
 			r.note(OwnerGone)
@@ -404,10 +418,6 @@ func (r *rawState) loop() {
 			r.readRelay()
 			r.signalLeader()
 		}
-		if r.fds[atSignals].revents != 0 {
-			sys(unix.SYS_READ, uintptr(r.signals), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
-		}
-		r.reap()
 		if r.fds[atStatus].revents != 0 || r.leaderExited && r.fds[atStatus].fd >= 0 {
 			r.leaderExeced()
 			if r.failed != StepNone {
@@ -485,11 +495,14 @@ func (r *rawState) do(a Action) {
 		r.removeCgroup()
 	}
 	if a&Mirror != 0 {
-		ends := uint32(0)
+		flags := uint32(0)
 		if a&Exit != 0 {
-			ends = 1
+			flags |= MirrorEnds
 		}
-		writeMessage(r.mirror, OpMirror, r.leaderStatus, ends)
+		if r.interrupted {
+			flags |= MirrorInterrupted
+		}
+		writeMessage(r.mirror, OpMirror, r.leaderStatus, flags)
 		// Somebody may have stopped the proxy, by SIGSTOP: it must not stay behind.
 		r.signalProxy(unix.SIGCONT)
 	}
@@ -559,6 +572,13 @@ func (r *rawState) readChannel() {
 // siginfoSize is the size of siginfo_t on Linux, sigaction(2).
 const siginfoSize = 128
 
+// si_code in a siginfo_t, sigaction(2). A negative one is free for processes to use.
+const (
+	siKernel     = 0x80
+	siPollIn     = 1   // about a message of ours, see wakeByMessage
+	siSupervisor = -77 // sent by signalProxy
+)
+
 // readRelay forwards one signal that the proxy received, or notices the
 // proxy's end.
 //
@@ -570,15 +590,18 @@ func (r *rawState) readRelay() {
 	case n == siginfoSize:
 		sig := int(*(*int32)(unsafe.Pointer(&r.buf[0])))
 		code := *(*int32)(unsafe.Pointer(&r.buf[8]))
-		const siKernel = 0x80
+		if code == siSupervisor || code == siPollIn && sig == int(unix.SIGCONT) {
+			return // our own
+		}
+		if code == siKernel && sig == int(unix.SIGHUP) { // the terminal is lost: that ends the tree
+			r.graceAsked = true
+		}
 		if r.skipKernelSignal && code == siKernel {
-			if sig == int(unix.SIGHUP) { // the terminal is lost: that ends the tree
-				r.graceAsked = true
-			}
+			r.interrupted = r.interrupted || sig == int(unix.SIGINT)
 			return
 		}
-		if sig == int(unix.SIGCONT) && r.mirrorStops && !r.leaderStopped {
-			return // it came to the whole process group
+		if sig == int(unix.SIGCONT) && r.skipKernelSignal && !r.leaderStopped {
+			return // it came to the whole process group, as a shell sends it
 		}
 		r.signal = sig
 		if sig == int(unix.SIGTERM) {
@@ -665,16 +688,29 @@ func (r *rawState) leaderStops(pid int, stopped bool) {
 		return
 	}
 	r.leaderStopped = stopped
-	if stopped && !r.killing {
+	switch {
+	case r.killing:
+	case r.initflags != 0: // out of a PID namespace nobody can be signalled
+		a := uint32(0)
+		if stopped {
+			a = 1
+		}
+		writeMessage(r.mirror, OpStopped, a, 0)
+	case stopped:
 		r.signalProxy(unix.SIGSTOP)
+	default: // whoever continued the leader may not have meant the proxy
+		r.signalProxy(unix.SIGCONT)
 	}
 }
 
+// signalProxy signals the proxy, with a mark by which readRelay knows the signal again.
+//
 //go:nosplit
 //go:norace
 func (r *rawState) signalProxy(sig unix.Signal) {
 	if r.proxy >= 0 {
-		sys(unix.SYS_PIDFD_SEND_SIGNAL, uintptr(r.proxy), uintptr(sig), 0, 0, 0)
+		r.info[0], r.info[2] = int32(sig), siSupervisor
+		sys(unix.SYS_PIDFD_SEND_SIGNAL, uintptr(r.proxy), uintptr(sig), uintptr(unsafe.Pointer(&r.info[0])), 0, 0)
 	}
 }
 

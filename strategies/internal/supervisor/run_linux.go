@@ -45,9 +45,11 @@ func (e *StartError) Unwrap() error { return e.Err }
 var ErrParentGone = errors.New("the process that started this one has ended already")
 
 // Run makes this process the proxy of one backend, whose streams are this
-// process's own, and returns when the supervisor has ended. It takes over the
-// process's signals and closes its descriptors, so it can be called once, by a
-// program that does nothing else.
+// process's own, and returns when the supervisor has ended. If the terminal has
+// interrupted the leader, which died of it, SIGINT then has its default action.
+//
+// It takes over the process's signals and closes its descriptors, so it can be
+// called once, by a program that does nothing else.
 func Run(ctx context.Context, s *RunSpec) (Result, error) {
 	parent := -1
 	if s.DieWithParent {
@@ -95,27 +97,106 @@ func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
 	}
 	stop := context.AfterFunc(ctx, hangUp)
 	defer stop()
-	waitFor(c.pid)
-	var res Result
-	mirrored := false
+	f := follower{mirror: c.mirror}
+	if s.InitFlags == 0 { // what it is told can wait
+		waitFor(c.pid)
+		f.follow()
+	} else {
+		wakeByMessage(c.mirror)
+		over := make(chan struct{})
+		go func() { defer close(over); f.follow() }()
+		waitFor(c.pid)
+		<-over
+	}
+	if !f.mirrored { // the supervisor was killed
+		f.result.Status = unix.WaitStatus(endOrphans(&s.Spec, c.pid, leader))
+	}
+	f.endAsInterrupted(c.relay)
+	return f.result, nil
+}
+
+// follower is what this process knows from its supervisor.
+type follower struct {
+	mirror                int
+	result                Result
+	mirrored, interrupted bool
+}
+
+// follow reads the supervisor's messages until it has ended.
+func (f *follower) follow() {
 	for {
-		m, err := nextMessage(c.mirror)
+		m, err := nextMessage(f.mirror)
 		if err != nil {
-			break
+			return
 		}
 		switch m.Op {
 		case OpMirror:
-			res.Status, mirrored = unix.WaitStatus(m.A), true
+			f.result.Status, f.mirrored = unix.WaitStatus(m.A), true
+			f.interrupted = m.B&MirrorInterrupted != 0
 		case OpEmpty:
-			res.Forced = int(m.A)
+			f.result.Forced = int(m.A)
 		case OpLate:
-			res.Late = true
+			f.result.Late = true
+		case OpStopped:
+			if m.A != 0 {
+				f.stop()
+			}
 		}
 	}
-	if !mirrored { // the supervisor was killed
-		res.Status = unix.WaitStatus(endOrphans(&s.Spec, c.pid, leader))
+}
+
+// stop stops this process until the supervisor has something to say. What
+// continues it is followed by a message, at once or by way of the leader. The
+// SIGCONT that came with the last message may be late, so it may be in vain.
+func (f *follower) stop() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for wait := 0; f.quiet(wait); wait = 100 {
+		// To this thread, so that it goes no further.
+		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
 	}
-	return res, nil
+}
+
+// quiet reports whether no message comes within so many milliseconds.
+func (f *follower) quiet(ms int) bool {
+	fds := []unix.PollFd{{Fd: int32(f.mirror), Events: unix.POLLIN}}
+	for {
+		if n, err := unix.Poll(fds, ms); err != unix.EINTR {
+			return n == 0
+		}
+	}
+}
+
+// wakeByMessage has the kernel send SIGCONT to this process when a message
+// arrives, F_SETSIG in fcntl(2): it may be stopped then.
+func wakeByMessage(mirror int) {
+	fd := uintptr(mirror)
+	_, _ = unix.FcntlInt(fd, unix.F_SETOWN, os.Getpid())
+	_, _ = unix.FcntlInt(fd, unix.F_SETSIG, int(unix.SIGCONT))
+	_, _ = unix.FcntlInt(fd, unix.F_SETFL, unix.O_ASYNC)
+}
+
+// endAsInterrupted gives SIGINT its default action back if the leader died of it
+// and the terminal had sent it: then the caller is to die of it, too, because a
+// shell ends the loop around a command only if that died of the interrupt.
+func (f *follower) endAsInterrupted(relay int) {
+	status := f.result.Status
+	if !status.Signaled() || status.Signal() != unix.SIGINT || disposition(int(unix.SIGINT), &raw.act) == sigIgn {
+		return
+	}
+	// The supervisor may have ended before it read what the terminal had sent.
+	var info [siginfoSize / 4]int32
+	for !f.interrupted {
+		n, err := unix.Read(relay, unsafe.Slice((*byte)(unsafe.Pointer(&info)), siginfoSize))
+		if err == unix.EINTR {
+			continue
+		}
+		if n != siginfoSize {
+			return
+		}
+		f.interrupted = raw.skipKernelSignal && info[0] == int32(unix.SIGINT) && info[2] == siKernel
+	}
+	setDisposition(int(unix.SIGINT), sigDfl, &raw.act)
 }
 
 // hangUp closes the relay, which the supervisor takes for this process's end.
