@@ -150,7 +150,7 @@ func threadEndsRole() {
 	tid := make(chan int, 1)
 	var body func()
 	body = func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
+		runtime.LockOSThread()            // and never unlock: the thread ends with the goroutine
 		if unix.Gettid() == os.Getpid() { // but for the first thread
 			go body()
 			select {}
