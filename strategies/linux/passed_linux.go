@@ -65,6 +65,7 @@ func wellFormed(cmd *exec.Cmd, s *supervisor.Spec) error {
 	case a.Foreground:
 		return errors.New("both Setctty and Foreground set in SysProcAttr")
 	case a.Ctty >= 3+len(cmd.ExtraFiles):
+		//lint:ignore ST1005 package syscall says it so
 		return errors.New("Setctty set but Ctty not valid in child")
 	}
 	return nil

@@ -50,7 +50,7 @@ func newProve() *cobra.Command {
 				return usageError(cmd, "unknown output format %q; known: table, json", output)
 			}
 			p := prover{quick: quick, progress: progressTo(cmd.ErrOrStderr())}
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, hangUp)
 			defer stop()
 			proof, err := p.prove(ctx, registry.Default(), names)
 			if err != nil {
@@ -71,6 +71,9 @@ func newProve() *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
+
+// hangUp is SIGHUP, which some systems' package syscall does not name.
+const hangUp = syscall.Signal(1)
 
 // proof is what prove found. It is the JSON form, too.
 type proof struct {

@@ -223,16 +223,6 @@ func (p *session) expect(want string) {
 	}
 }
 
-// pid reads a line that is a process ID.
-func (p *session) pid() int {
-	p.t.Helper()
-	pid, err := strconv.Atoi(p.hear("process ID"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return pid
-}
-
 func (p *session) send(sig syscall.Signal) {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(sig); err != nil {

@@ -27,9 +27,8 @@ const (
 
 // launched is a contain run in which somebody is going to be killed.
 type launched struct {
-	top     *exec.Cmd // the test's child: the caller, or contain
-	contain int       // 0 if it is not known yet
-	live    *liveness
+	top  *exec.Cmd // the test's child: the caller, or contain
+	live *liveness
 }
 
 // launch starts contain run, below a caller if that is to be the victim.

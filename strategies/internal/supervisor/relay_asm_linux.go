@@ -9,6 +9,8 @@ import (
 )
 
 // relayFD is where relayHandler writes.
+//
+//lint:ignore U1000 it is used in assembly
 var relayFD int32
 
 // relayHandler is a signal handler, sigaction(2), that writes the siginfo it is
@@ -16,9 +18,13 @@ var relayFD int32
 // could block a signal in all of them. os/signal drops si_code, which alone tells
 // a signal that the terminal sent to everyone in the foreground from one that
 // was meant for this process.
+//
+//lint:ignore U1000 its address is taken in assembly
 func relayHandler()
 
 // relayRestorer returns from a signal handler, sigreturn(2).
+//
+//lint:ignore U1000 its address is taken in assembly
 func relayRestorer()
 
 func relayHandlerPC() uintptr
