@@ -123,7 +123,7 @@ func (l *Lab) hold(ctx context.Context, r *Result) {
 	}
 	if err == nil {
 		if err = st.assemble(ctx, t, false); err != nil && r.Owner == ownerProcs {
-			l.refused(ctx, st, r, err) // the tree had no room, which is no news of the strategy
+			r.Err = fmt.Errorf("%w: no room for the tree: %w", ErrSkipped, err)
 			return
 		}
 	}

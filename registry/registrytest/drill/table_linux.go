@@ -18,7 +18,7 @@ const startTree = shapeDaemon
 // treeIn is the tree of an owner in these circumstances.
 func treeIn(owner string) string {
 	if owner == ownerProcs {
-		return shapeChild // no room for more
+		return treeChild // no room for more
 	}
 	return treeMixed
 }

@@ -21,6 +21,7 @@ type launch struct {
 	// groupOf is the process group that the leader joins: its own if 0, the
 	// proxy's if -1.
 	groupOf          int
+	groupShared      bool          // others are in that group, too
 	grace            time.Duration // negative: never
 	skipKernelSignal bool
 	exitWhenLate     bool
@@ -52,6 +53,7 @@ func (l *launch) start() (child, error) {
 	}
 	r.channel, r.parent, r.owner = l.channel, l.parent, l.spec.OwnerFD
 	r.groupOf, r.grace, r.groupInherited = l.groupOf, -1, l.spec.newNumbers()
+	r.groupShared = l.groupShared
 	if l.grace >= 0 {
 		r.grace = l.grace.Milliseconds()
 	}

@@ -99,6 +99,15 @@ func (r *rawState) bindToSupervisor() int {
 	if e := sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); e < 0 {
 		return e
 	}
+	// A SIGKILL to the group that it still shares must not reach the supervisor
+	// once this process can have descendants.
+	for r.groupShared && r.cloneflags&unix.CLONE_NEWPID == 0 {
+		sid := sys(unix.SYS_GETSID, uintptr(r.supervisorPID), 0, 0, 0, 0)
+		if sid < 0 || sid == r.supervisorPID {
+			break
+		}
+		sys(unix.SYS_SCHED_YIELD, 0, 0, 0, 0, 0)
+	}
 	if r.cloneflags&unix.CLONE_NEWPID != 0 {
 		r.fds[0] = pollFD{fd: int32(r.supervisorPidfd), events: unix.POLLIN}
 		if r.supervisorPidfd < 0 || poll(&r.fds[0], 1, 0, &r.ts) != 0 {

@@ -48,10 +48,7 @@ func runProxy() {
 	}
 	dropStreams()
 	_ = unix.Chdir("/")
-	if spec.newNumbers() && !leave {
-		_ = unix.Setpgid(0, 0)
-	}
-	p := proxy{child: c, leaveGroup: leave}
+	p := proxy{child: c, leaveGroup: leave, ownGroup: spec.newNumbers() && !leave}
 	if !p.await() {
 		p.status = endOrphans(&spec, c.pid, p.leader)
 		writeMessage(channel, OpEmpty, 0, 0)
@@ -78,9 +75,10 @@ func (l *launch) chooseGroups() (leave bool) {
 		l.groupOf = -1
 	case a.Setpgid && a.Pgid != 0 && inherit:
 		_ = unix.Setpgid(0, a.Pgid)
+		l.groupShared = true
 		return false
 	case a.Setpgid && a.Pgid != 0:
-		l.groupOf = a.Pgid
+		l.groupOf, l.groupShared = a.Pgid, true
 	case a.Foreground && inherit:
 		l.groupOf = 0
 	case a.Setpgid || a.Foreground:
@@ -89,9 +87,10 @@ func (l *launch) chooseGroups() (leave bool) {
 		}
 		leave = true
 	case inherit:
-		return false // and leave home after the fork
+		l.groupShared = true
+		return false // and leave home once the leader has started
 	default:
-		l.groupOf = home
+		l.groupOf, l.groupShared = home, home != 0
 	}
 	_ = unix.Setpgid(0, 0)
 	return leave
@@ -200,6 +199,7 @@ func refuse(channel int, why Refusal, err error) {
 type proxy struct {
 	child
 	leaveGroup bool
+	ownGroup   bool // to be made once the supervisor has a session of its own
 	leader     int
 	status     uint32
 	failed     bool
@@ -217,6 +217,9 @@ func (p *proxy) await() bool {
 		switch m.Op {
 		case OpStarted:
 			p.leader = int(m.A)
+			if p.ownGroup {
+				_ = unix.Setpgid(0, 0)
+			}
 			if p.leaveGroup { // and leave its number to the leader
 				_ = unix.Setpgid(0, p.pid)
 			}

@@ -22,6 +22,7 @@ type rawState struct {
 	ignored          uint64 // signals that the backend ignores
 	groupOf          int    // process group that the leader joins: its own if 0, none if -1
 	groupInherited   bool   // the leader has its group from the supervisor
+	groupShared      bool   // that group is not the leader's alone
 	foreignProc      bool   // /proc is that of another PID namespace
 	cloneflags       uintptr
 	initflags        uintptr // the supervisor is the init of a PID namespace
@@ -174,7 +175,7 @@ func (r *rawState) begin() {
 		r.tell(OpReady, 0, 0)
 		exit(0)
 	}
-	if !r.groupInherited {
+	if !r.groupInherited && !r.groupShared {
 		r.leaveGroup()
 	}
 	r.supervisorPID = sys(unix.SYS_GETPID, 0, 0, 0, 0, 0)
@@ -190,7 +191,13 @@ func (r *rawState) begin() {
 //go:nosplit
 //go:norace
 func (r *rawState) settle() {
-	if r.groupInherited {
+	if r.groupShared {
+		// A session of its own: a leader whose parent is in its session keeps the
+		// group from being orphaned, and the end of that parent would orphan it. The
+		// kernel then sends SIGHUP to the whole group if anyone in it is stopped,
+		// setpgid(2): to the service, and to whatever shares its group.
+		sys(unix.SYS_SETSID, 0, 0, 0, 0, 0)
+	} else if r.groupInherited {
 		r.leaveGroup()
 	}
 	r.closeAllButKept()

@@ -68,6 +68,7 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 		exitWhenLate: true, mirrorStops: true, rename: true,
 	}
 	l.groupOf, l.skipKernelSignal = runGroup()
+	l.groupShared = l.groupOf > 0
 	if l.groupOf > 0 && s.newNumbers() {
 		l.groupOf = -1 // inherited: the number means nothing in the namespace
 	}
