@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -15,7 +16,8 @@ type Harness struct {
 	// name, in registry.Default or among those that Main was given.
 	Strategy registry.Strategy
 	// Options are those of the drills. The zero value holds every drill, and
-	// with go test -short the quick ones; Slack is 10 s unless set.
+	// with go test -short the quick ones; Slack is 10 s unless set. Tries is 30
+	// unless set, or 300 with CONTAIN_FULL=1 in the environment.
 	Options drill.Options
 }
 
@@ -49,6 +51,9 @@ func Run(t *testing.T, h Harness) {
 	}
 	o := h.Options
 	o.Quick = o.Quick || testing.Short()
+	if o.Tries == 0 && os.Getenv("CONTAIN_FULL") != "1" {
+		o.Tries = 30
+	}
 	if o.Slack == 0 {
 		o.Slack = 10 * time.Second
 	}
