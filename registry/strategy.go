@@ -57,7 +57,8 @@ type Installation interface {
 type LeaderExit int
 
 // The choices. A leader that died of SIGKILL takes its tree with it under each
-// but LeaderExitLeave, whichever process sent the signal.
+// but LeaderExitLeave, whichever process sent the signal, as far as the strategy
+// can tell: see its limits.
 const (
 	// LeaderExitKill ends them.
 	LeaderExitKill LeaderExit = iota

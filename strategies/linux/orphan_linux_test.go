@@ -14,16 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/proctree"
 )
 
 // The end of a supervisor must not orphan the service's process group: if anyone
 // in it is stopped, the kernel sends SIGHUP to all of it.
 func TestServiceGetsNoHangup(t *testing.T) {
 	for _, strategy := range []string{SubreaperName, PidnsName} {
-		cmd := role("stopped-backend", strategyEnv+"="+strategy)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // so that the group is orphaned but for the backend
-		if got := strings.TrimSpace(played(t, cmd)); got != "quiet" {
-			t.Errorf("%s: the service got %s", strategy, got)
+		for _, kill := range []string{"", "supervisor"} {
+			cmd := role("stopped-backend", strategyEnv+"="+strategy, killEnv+"="+kill)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // so that the group is orphaned but for the backend
+			if got := strings.TrimSpace(played(t, cmd)); got != "quiet" {
+				t.Errorf("%s, kill %q: the service got %s", strategy, kill, got)
+			}
 		}
 	}
 	// The control: a parent in the service's session and another group does it.
@@ -33,6 +36,8 @@ func TestServiceGetsNoHangup(t *testing.T) {
 		t.Errorf("the control got %s, so the test shows nothing", got)
 	}
 }
+
+const killEnv = "CONTAIN_TEST_KILL"
 
 func init() {
 	Roles["stopped-backend"] = stoppedBackendRole
@@ -63,6 +68,11 @@ func stoppedBackendRole() {
 		say("SIGHUP too early")
 		return
 	case <-time.After(200 * time.Millisecond):
+	}
+	if os.Getenv(killEnv) != "" {
+		below, err := proctree.Descendants(backend.Process.Pid)
+		must(err)
+		must(proctree.Signal(below[0], syscall.SIGKILL))
 	}
 	_ = in.Close()
 	_ = backend.Wait()

@@ -154,6 +154,9 @@ func (l *Lab) hold(ctx context.Context, r *Result) {
 	}
 	if r.Err == nil {
 		r.Err = l.control(ctx, r.Drill, r.Took)
+		if r.Err != nil && r.Owner == ownerProcs {
+			r.Err = fmt.Errorf("%w: no room for the control: %w", ErrSkipped, r.Err)
+		}
 	}
 }
 

@@ -48,7 +48,7 @@ func runProxy() {
 	}
 	dropStreams()
 	_ = unix.Chdir("/")
-	p := proxy{child: c, leaveGroup: leave, ownGroup: spec.newNumbers() && !leave}
+	p := proxy{child: c, leaveGroup: leave, leaveSession: l.groupShared}
 	if !p.await() {
 		p.status = endOrphans(&spec, c.pid, p.leader)
 		writeMessage(channel, OpEmpty, 0, 0)
@@ -56,41 +56,42 @@ func runProxy() {
 	mirror(p.status)
 }
 
-// chooseGroups decides the process groups of proxy and leader. The proxy gets a
-// group of its own: signals of the service's group and terminal are the
-// leader's, who is in it; those sent to the proxy are passed on to the leader.
-// With Setpgid the leader joins the proxy's group, whose number the service knows
-// as cmd.Process.Pid, so that a signal to -cmd.Process.Pid reaches the leader and
-// its group; the proxy is then to leave it, which is what chooseGroups reports.
+// chooseGroups decides the process groups of proxy and leader.
+//
+// Where the leader shares its group with others (the service's group, if nothing
+// else was asked for), the proxy is born in it, too, and leaves for a session of
+// its own when the leader has started: see groupShared in settle.
+//
+// Where the leader is to lead a group, the proxy has a group of its own from the
+// start. With Setpgid the leader joins that, whose number the service knows as
+// cmd.Process.Pid, so that a signal to -cmd.Process.Pid reaches the leader and its
+// group; the proxy is then to leave it, which is what chooseGroups reports.
 //
 // The numbers of process groups mean nothing in a new PID namespace: there the
 // leader inherits its group from the proxy.
 func (l *launch) chooseGroups() (leave bool) {
-	a, home, inherit := &l.spec.Attr, unix.Getpgrp(), l.spec.newNumbers()
-	if inherit {
-		l.groupOf = -1
-	}
+	a, numbers := &l.spec.Attr, !l.spec.newNumbers()
+	l.groupOf = -1
 	switch {
 	case a.Setsid: // leads a group already
-		l.groupOf = -1
-	case a.Setpgid && a.Pgid != 0 && inherit:
-		_ = unix.Setpgid(0, a.Pgid)
-		l.groupShared = true
-		return false
 	case a.Setpgid && a.Pgid != 0:
-		l.groupOf, l.groupShared = a.Pgid, true
-	case a.Foreground && inherit:
+		l.groupShared = true
+		if numbers {
+			l.groupOf = a.Pgid
+		} else {
+			_ = unix.Setpgid(0, a.Pgid)
+		}
+		return false
+	case a.Foreground && !numbers:
 		l.groupOf = 0
 	case a.Setpgid || a.Foreground:
-		if !inherit {
+		if numbers {
 			l.groupOf = os.Getpid()
 		}
 		leave = true
-	case inherit:
-		l.groupShared = true
-		return false // and leave home once the leader has started
 	default:
-		l.groupOf, l.groupShared = home, home != 0
+		l.groupShared = true
+		return false
 	}
 	_ = unix.Setpgid(0, 0)
 	return leave
@@ -198,11 +199,11 @@ func refuse(channel int, why Refusal, err error) {
 // proxy is what the proxy knows of its supervisor.
 type proxy struct {
 	child
-	leaveGroup bool
-	ownGroup   bool // to be made once the supervisor has a session of its own
-	leader     int
-	status     uint32
-	failed     bool
+	leaveGroup   bool
+	leaveSession bool
+	leader       int
+	status       uint32
+	failed       bool
 }
 
 // await waits until the supervisor says how to end, and reports false if the
@@ -217,8 +218,10 @@ func (p *proxy) await() bool {
 		switch m.Op {
 		case OpStarted:
 			p.leader = int(m.A)
-			if p.ownGroup {
-				_ = unix.Setpgid(0, 0)
+			if p.leaveSession {
+				// If it adopts the leader from a supervisor that was killed, it must not
+				// be what keeps the group from being orphaned, either.
+				_, _ = unix.Setsid()
 			}
 			if p.leaveGroup { // and leave its number to the leader
 				_ = unix.Setpgid(0, p.pid)
