@@ -215,13 +215,14 @@ func (i *supervised) attributeError(path string, err error) error {
 
 // handshake is the owner's side of a supervisor that is being started.
 type handshake struct {
-	owner   *supervised
-	path    string
-	channel *os.File // to the supervisor
-	theirs  *os.File // its end of that
-	also    []*os.File
-	spec    []byte
-	proxy   int // its PID, once it has said hello
+	owner    *supervised
+	path     string
+	channel  *os.File // to the supervisor
+	theirs   *os.File // its end of that
+	theirsFD int      // its number
+	also     []*os.File
+	spec     []byte
+	proxy    int // its PID, once it has said hello
 }
 
 // rewrite makes cmd start the supervisor, and the supervisor what cmd was.
@@ -233,10 +234,11 @@ func (i *supervised) rewrite(cmd *exec.Cmd, spec *supervisor.Spec) (*handshake, 
 	// Non-blocking on this side only: os/exec passes theirs as it is.
 	_ = unix.SetNonblock(fds[0], true)
 	h := &handshake{
-		owner:   i,
-		path:    cmd.Path,
-		channel: os.NewFile(uintptr(fds[0]), "supervisor"),
-		theirs:  os.NewFile(uintptr(fds[1]), "owner"),
+		owner:    i,
+		path:     cmd.Path,
+		channel:  os.NewFile(uintptr(fds[0]), "supervisor"),
+		theirs:   os.NewFile(uintptr(fds[1]), "owner"),
+		theirsFD: fds[1],
 	}
 	extra := append(make([]*os.File, 0, len(cmd.ExtraFiles)+3), cmd.ExtraFiles...)
 	pass := func(f *os.File) int {
@@ -361,6 +363,17 @@ func (h *handshake) dropTheirs() {
 	for _, f := range h.also {
 		f.Close()
 	}
+}
+
+// blankTheirs is dropTheirs for a command that somebody else has started: that
+// may still look at the file, so the file stays, and refers to nothing.
+func (h *handshake) blankTheirs() {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return // the end of both processes is then noticed by the waiting alone
+	}
+	_ = unix.Dup3(null, h.theirsFD, unix.O_CLOEXEC)
+	_ = unix.Close(null)
 }
 
 func (h *handshake) close() {
@@ -526,7 +539,7 @@ func (t *tree) followWrapped() {
 			if err != nil || m.Op == supervisor.OpFailed || m.Op == supervisor.OpRefused {
 				break
 			}
-			t.h.dropTheirs() // the proxy has its own copy by now
+			t.h.blankTheirs() // the proxy has its own copy by now
 			if m.Op == supervisor.OpHello {
 				t.h.proxy = int(m.B)
 			}
