@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestRunReapsWithoutGrowth: every orphan that the command leaves is waited for,
+// and none of them costs contain or its supervisor memory for good.
+func TestRunReapsWithoutGrowth(t *testing.T) {
+	orphans := 500
+	if full() {
+		orphans = 10_000
+	}
+	// Each line read asks for so many processes that lose their parent at once.
+	const script = `echo ready; while read n; do i=0; while [ $i -lt $n ]; do ( : & ); i=$((i+1)); done; echo done; done`
+	eachSetting(t, func(t *testing.T, s *setting) {
+		p := start(t, s.run("--", "sh", "-c", script))
+		p.expect("ready")
+		super, leader := below(t, p.cmd.Process.Pid)
+		leave := func(n int) {
+			t.Helper()
+			fmt.Fprintln(p.in, n)
+			p.expect("done")
+			eventually(t, "every orphan is reaped", func() bool { return hasNoOrphan(super, leader) })
+		}
+		leave(100) // what is allocated once is there now
+		before := ownMemory(t, p.cmd.Process.Pid) + ownMemory(t, super)
+		leave(orphans)
+		after := ownMemory(t, p.cmd.Process.Pid) + ownMemory(t, super)
+		// A page or two may be touched for the first time; 100 bytes for each would show.
+		if grown := after - before; grown > 40<<10 {
+			t.Errorf("%d orphans cost %d bytes of memory (from %d to %d)", orphans, grown, before, after)
+		}
+	})
+}
+
+// hasNoOrphan reports whether leader is the only child of super, zombies included.
+func hasNoOrphan(super, leader int) bool {
+	c := childrenOf(super)
+	return len(c) == 1 && c[0] == leader
+}
+
+// ownMemory is what a process has in memory that is no page of a file, in bytes.
+func ownMemory(t testing.TB, pid int) int {
+	t.Helper()
+	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		if v, ok := strings.CutPrefix(sc.Text(), "Anonymous:"); ok {
+			kib, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(v), " kB"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	t.Fatalf("no Anonymous in smaps_rollup of %d", pid)
+	return 0
+}
