@@ -299,11 +299,11 @@ var attrRows = []row{
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 		return outcome(start, cmd)
 	}},
-	{name: "UseCgroupFD", root: true, want: "0::.*/contain-test-", see: func(t *testing.T, start starter) string {
+	{name: "UseCgroupFD", root: true, want: "0::.*/scratch-of-a-test-", see: func(t *testing.T, start starter) string {
 		a := &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: scratchCgroup(t)}
 		cmd := exec.Command("sh", "-c", "grep ^0:: /proc/self/cgroup")
 		cmd.SysProcAttr = a
-		return regexp.MustCompile("contain-test-.*").ReplaceAllString(outcome(start, cmd), "contain-test-")
+		return regexp.MustCompile("scratch-of-a-test-.*").ReplaceAllString(outcome(start, cmd), "scratch-of-a-test-")
 	}},
 	{name: "PidFD", want: "true signal: user defined signal 1", see: func(t *testing.T, start starter) string {
 		fd := -1
@@ -346,7 +346,7 @@ func scratchCgroup(t *testing.T) int {
 	if m == nil {
 		t.Skip("no cgroup2 is mounted")
 	}
-	dir, err := os.MkdirTemp(string(m[1]), "contain-test-")
+	dir, err := os.MkdirTemp(string(m[1]), "scratch-of-a-test-")
 	if err != nil {
 		t.Skip(err)
 	}

@@ -1,7 +1,6 @@
 package cgroupfs
 
 import (
-	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -147,6 +146,20 @@ type Tree struct {
 	Lock *os.File
 }
 
+// treeName is the name of an owner's group.
+func treeName(pid int, random [4]byte) string {
+	return Prefix + strconv.Itoa(pid) + "-" + hex.EncodeToString(random[:])
+}
+
+// isTreeName reports whether name is one that treeName makes. A group of somebody
+// else's whose name merely begins in the same way is not for a sweep to end.
+func isTreeName(name string) bool {
+	pid, random, ok := strings.Cut(strings.TrimPrefix(name, Prefix), "-")
+	n, err := strconv.Atoi(pid)
+	digits, hexErr := hex.DecodeString(random)
+	return ok && err == nil && hexErr == nil && len(digits) == 4 && name == treeName(n, [4]byte(digits))
+}
+
 // MakeTree makes a group for this process below parent, and locks it.
 func MakeTree(parent Group) (*Tree, error) {
 	for try := 0; ; try++ {
@@ -154,7 +167,7 @@ func MakeTree(parent Group) (*Tree, error) {
 		if _, err := unix.Getrandom(random[:], 0); err != nil {
 			return nil, err
 		}
-		g := parent.Sub(Prefix + strconv.Itoa(os.Getpid()) + "-" + hex.EncodeToString(random[:]))
+		g := parent.Sub(treeName(os.Getpid(), random))
 		if err := g.Make(); err != nil {
 			return nil, err
 		}
@@ -192,7 +205,7 @@ func (g Group) lock() (*os.File, error) {
 
 // Sweep ends what owners left below parent that died together with their
 // supervisor. A group that is locked has a living owner or supervisor and is
-// left alone, as is everything without the prefix.
+// left alone, as is everything that has another kind of name.
 func Sweep(parent Group, deadline time.Time) error {
 	entries, err := os.ReadDir(string(parent))
 	if err != nil {
@@ -200,7 +213,7 @@ func Sweep(parent Group, deadline time.Time) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		if !e.IsDir() || !bytes.HasPrefix([]byte(e.Name()), []byte(Prefix)) {
+		if !e.IsDir() || !isTreeName(e.Name()) {
 			continue
 		}
 		g := parent.Sub(e.Name())

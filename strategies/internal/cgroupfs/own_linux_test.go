@@ -3,6 +3,7 @@ package cgroupfs
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -187,7 +188,7 @@ func TestMakeTree(t *testing.T) {
 // What dead owners left is ended; what has a living one, and what is not ours, is not.
 func TestSweep(t *testing.T) {
 	parent := group(t)
-	left := mustMake(t, parent.Sub(Prefix+"1-left"))
+	left := mustMake(t, parent.Sub(Prefix+"1-0123abcd"))
 	nested := mustMake(t, left.Sub("b1").Sub("nested"))
 	stopped, below := born(t, left, "sleep", "1000"), born(t, nested, "sleep", "1000")
 	if err := stopped.Process.Signal(unix.SIGSTOP); err != nil {
@@ -198,8 +199,10 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	living := born(t, owned.Group, "sleep", "1000")
-	other := mustMake(t, parent.Sub("con"))
-	alien := born(t, other, "sleep", "1000")
+	var aliens []*exec.Cmd
+	for _, name := range []string{"con", Prefix + "test", Prefix + "1-left", Prefix + "1-0123ABCD", Prefix + "1-0123abcd-2", Prefix + "x-0123abcd"} {
+		aliens = append(aliens, born(t, mustMake(t, parent.Sub(name)), "sleep", "1000"))
+	}
 
 	if err := Sweep(parent, soon()); err != nil {
 		t.Fatal(err)
@@ -210,14 +213,15 @@ func TestSweep(t *testing.T) {
 		t.Errorf("the tree of a dead owner is left: %v", err)
 	}
 	wantAlive(t, living)
-	wantAlive(t, alien)
 
 	owned.Lock.Close() // the owner has died
 	if err := Sweep(parent, soon()); err != nil {
 		t.Fatal(err)
 	}
 	wantKilled(t, living)
-	wantAlive(t, alien)
+	for _, alien := range aliens {
+		wantAlive(t, alien)
+	}
 }
 
 // The lock is held for as long as anybody has the descriptor: a supervisor is
@@ -248,7 +252,7 @@ func TestLockIsInherited(t *testing.T) {
 // A tree whose end cannot be reached in time is an error and stays for the next sweep.
 func TestSweepSaysWhatIsLeft(t *testing.T) {
 	parent := group(t)
-	left := mustMake(t, parent.Sub(Prefix+"1-left"))
+	left := mustMake(t, parent.Sub(Prefix+"1-0123abcd"))
 	p := born(t, left, "sleep", "1000")
 	err := Sweep(parent, time.Now().Add(-time.Second))
 	if err == nil {
