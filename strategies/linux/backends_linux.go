@@ -30,10 +30,13 @@ func (b *backends) begin(op, strategy string) error {
 
 func (b *backends) end() { b.starts.Done() }
 
-// add keeps p until remove.
+// add keeps p until remove. Where a close did not wait for the start, p is ended.
 func (b *backends) add(p registry.Process) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.closed {
+		_ = p.Kill()
+	}
 	if b.live == nil {
 		b.live = make(map[registry.Process]struct{})
 	}
@@ -51,7 +54,7 @@ func (b *backends) close(ctx context.Context, strategy string) error {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
-	b.starts.Wait()
+	late := b.awaitStarts(ctx)
 	b.mu.Lock()
 	var ps []registry.Process
 	for p := range b.live {
@@ -70,7 +73,26 @@ func (b *backends) close(ctx context.Context, strategy string) error {
 				Err: fmt.Errorf("backend %d still has processes %v: %w", p.PID(), left, ctx.Err())}
 		}
 	}
+	if late != nil {
+		return &registry.Error{Op: "close", Strategy: strategy, Err: late}
+	}
 	return nil
+}
+
+// awaitStarts waits for the starts under way. What they start after that is
+// ended by add.
+func (b *backends) awaitStarts(ctx context.Context) error {
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		b.starts.Wait()
+	}()
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("a start is still under way (what it starts will be ended): %w", ctx.Err())
+	}
 }
 
 // startable returns the error that exec.Cmd.Start would return at once, having

@@ -1,3 +1,8 @@
+// While a command runs contain has nothing to compute, so it need not follow
+// changes of its CPU limit, as Go programs do once a second.
+//
+//go:debug updatemaxprocs=0
+
 // Command contain runs a command so that nothing it starts outlives it, and
 // says what each containment strategy promises on each platform.
 //

@@ -232,6 +232,24 @@ func (s *setting) kill(t testing.TB, pid int, sig syscall.Signal) {
 	}
 }
 
+// TestSupervisorStopped: a supervisor that somebody has stopped wakes up when
+// contain is killed. On a terminal it leads a session of its own, so that the
+// kernel does not continue it as a member of an orphaned group.
+func TestSupervisorStopped(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		live := newLiveness(t)
+		tt := onTerminal(t, live.carry(s.command("bash", "-c", s.line("--", "sh", "-c", runaway)+"; :")))
+		live.expect("leader")
+		live.expect("daemon")
+		contain := s.job(t, tt)
+		super, _ := below(t, contain)
+		s.kill(t, super, unix.SIGSTOP)
+		eventually(t, "the supervisor is stopped", func() bool { return state(super) == "T" })
+		s.kill(t, contain, unix.SIGKILL)
+		live.wantGone()
+	})
+}
+
 // TestTerminalPipeline: contain run at the head of a pipeline, and in the middle.
 func TestTerminalPipeline(t *testing.T) {
 	eachSetting(t, func(t *testing.T, s *setting) {

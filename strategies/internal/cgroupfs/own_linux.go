@@ -1,11 +1,12 @@
 package cgroupfs
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,19 +21,52 @@ const Prefix = "contain-"
 // Own returns the cgroup that this process is in. The error wraps
 // errors.ErrUnsupported if there is no cgroup2 mount that shows it.
 func Own() (Group, error) {
-	procs, err := os.ReadFile("/proc/self/cgroup")
+	procs, err := readProc("/proc/self/cgroup")
 	if err != nil {
-		return "", fmt.Errorf("%w: %w; is /proc mounted?", errors.ErrUnsupported, err)
+		return "", procError(err)
 	}
 	path, ok := unified(procs)
 	if !ok {
 		return "", fmt.Errorf("%w: this process is in no cgroup of version 2 (no line 0:: in /proc/self/cgroup)", errors.ErrUnsupported)
 	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := readProc("/proc/self/mountinfo")
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+		return "", procError(err)
 	}
 	return locate(path, mounts)
+}
+
+// procError tells a host without such a file from one that is short of something.
+func procError(err error) error {
+	for _, missing := range []error{unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.EPERM} {
+		if errors.Is(err, missing) {
+			return fmt.Errorf("%w: %w; is /proc mounted?", errors.ErrUnsupported, err)
+		}
+	}
+	return err
+}
+
+// readProc is os.ReadFile for a file whose size is not known. It leaves the
+// runtime's poller out of it, which contain run then never has to set up.
+func readProc(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 0, 8<<10)
+	for {
+		n, err := unix.Read(fd, b[len(b):cap(b)])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, &os.PathError{Op: "read", Path: path, Err: err}
+		case n == 0:
+			return b, nil
+		default:
+			b = slices.Grow(b[:len(b)+n], 1)
+		}
+	}
 }
 
 // unified returns the path in the version 2 hierarchy, cgroups(7).
@@ -117,7 +151,7 @@ func atNamespaceRoot() bool {
 	if err != nil || ns == initialNamespace {
 		return false
 	}
-	own, err := os.ReadFile("/proc/self/cgroup")
+	own, err := readProc("/proc/self/cgroup")
 	path, ok := unified(own)
 	return err == nil && ok && path == "/"
 }
@@ -147,8 +181,8 @@ type Tree struct {
 }
 
 // treeName is the name of an owner's group.
-func treeName(pid int, random [4]byte) string {
-	return Prefix + strconv.Itoa(pid) + "-" + hex.EncodeToString(random[:])
+func treeName(pid int, random uint32) string {
+	return fmt.Sprintf("%s%d-%08x", Prefix, pid, random)
 }
 
 // isTreeName reports whether name is one that treeName makes. A group of somebody
@@ -156,18 +190,14 @@ func treeName(pid int, random [4]byte) string {
 func isTreeName(name string) bool {
 	pid, random, ok := strings.Cut(strings.TrimPrefix(name, Prefix), "-")
 	n, err := strconv.Atoi(pid)
-	digits, hexErr := hex.DecodeString(random)
-	return ok && err == nil && hexErr == nil && len(digits) == 4 && name == treeName(n, [4]byte(digits))
+	digits, hexErr := strconv.ParseUint(random, 16, 32)
+	return ok && err == nil && hexErr == nil && name == treeName(n, uint32(digits))
 }
 
 // MakeTree makes a group for this process below parent, and locks it.
 func MakeTree(parent Group) (*Tree, error) {
 	for try := 0; ; try++ {
-		var random [4]byte
-		if _, err := unix.Getrandom(random[:], 0); err != nil {
-			return nil, err
-		}
-		g := parent.Sub(treeName(os.Getpid(), random))
+		g := parent.Sub(treeName(os.Getpid(), rand.Uint32()))
 		if err := g.Make(); err != nil {
 			return nil, err
 		}

@@ -105,12 +105,12 @@ func (l *launch) start() (child, error) {
 }
 
 // fork blocks every signal of this thread, so that none of the Go runtime's
-// handlers can run in the child, and forks. The child never returns here.
+// handlers can run in the child, and forks. The child never returns here. Nothing
+// in here can move this goroutine to another thread.
 //
+//go:nosplit
 //go:norace
 func (r *rawState) fork() int {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	r.mask = setMask(^uint64(0))
 	pid := fork(r.initflags)
 	if pid == 0 {

@@ -50,8 +50,7 @@ func runProxy() {
 	_ = unix.Chdir("/")
 	p := proxy{child: c, leaveGroup: leave, leaveSession: l.groupShared}
 	if !p.await() {
-		p.status = endOrphans(&spec, c.pid, p.leader)
-		writeMessage(channel, OpEmpty, 0, 0)
+		p.takeOver(&spec, channel)
 	}
 	mirror(p.status)
 }
@@ -240,6 +239,21 @@ func (p *proxy) await() bool {
 	}
 }
 
+// takeOver ends what a killed supervisor has left, and tells the owner. Past the
+// deadline something is left that cannot die yet, such as a process in
+// uninterruptible sleep: then the owner is told so, and this goes on.
+func (p *proxy) takeOver(spec *Spec, channel int) {
+	status, empty := endOrphans(spec, p.leader)
+	p.status = status
+	if !empty {
+		writeMessage(channel, OpLate, 0, 0)
+	}
+	for !empty {
+		_, empty = endOrphans(spec, 0)
+	}
+	writeMessage(channel, OpEmpty, 0, 0)
+}
+
 // reapSupervisor waits for the supervisor, which has said that it ends, so that
 // it is no zombie to a PID 1 that does not reap.
 func (p *proxy) reapSupervisor() {
@@ -252,17 +266,18 @@ func (p *proxy) reapSupervisor() {
 }
 
 // endOrphans takes over from a supervisor that was killed: its children have
-// become this process's. It returns the leader's wait status. Only the main
-// thread adopts, and only its children are listed: see find_child_reaper in
-// Linux' kernel/exit.c.
-func endOrphans(s *Spec, supervisor, leader int) uint32 {
-	status := uint32(unix.SIGKILL)
+// become this process's. It returns the leader's wait status, and whether all of
+// them were gone before the kill deadline. Only the main thread adopts, and only
+// its children are listed: see find_child_reaper in Linux' kernel/exit.c.
+func endOrphans(s *Spec, leader int) (status uint32, empty bool) {
+	status = uint32(unix.SIGKILL)
 	r := &raw
 	pid := strconv.Itoa(os.Getpid())
 	children, err := unix.Open("/proc/self/task/"+pid+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return status
+		children = -1 // of another PID namespace, say: cgroup.kill can do without
 	}
+	defer unix.Close(children)
 	r.children, r.killSignal = children, uintptr(s.KillSignal)
 	// What an init sends to everyone would from here reach the whole host.
 	r.initflags = 0
@@ -276,7 +291,7 @@ func endOrphans(s *Spec, supervisor, leader int) uint32 {
 				status = uint32(ws)
 			}
 			if err == unix.ECHILD {
-				return status
+				return status, true
 			}
 			if got <= 0 && err != unix.EINTR {
 				break
@@ -284,7 +299,7 @@ func endOrphans(s *Spec, supervisor, leader int) uint32 {
 		}
 		poll(nil, 0, 1, &raw.ts)
 	}
-	return status
+	return status, false
 }
 
 // mirror ends this process as the leader ended: the same exit code, or the same

@@ -69,6 +69,7 @@ type rawState struct {
 	leaderExited   bool
 	leaderReported bool
 	leaderStopped  bool
+	stopChanged    bool
 	leaderStatus   uint32
 	started        bool
 	killing        bool
@@ -77,7 +78,8 @@ type rawState struct {
 	graceUntil     int64
 	forced         uint32
 
-	fds [6]pollFD
+	fds        [6]pollFD
+	mirrorPoll pollFD
 
 	// Room for what the kernel reads and writes.
 	out   Message
@@ -161,7 +163,11 @@ func (r *rawState) watch() {
 		r.check(StepGuard, -int(unix.ESRCH))
 	}
 	r.check(StepSubreaper, sys(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
-	if r.initflags == 0 { // an init finds all by kill(-1)
+	if r.initflags == 0 {
+		// Somebody may have stopped this process, by SIGSTOP: the end of the thread
+		// that forked it wakes it up, and it looks whether that was its owner's.
+		sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
+		// An init finds all by kill(-1).
 		r.check(StepChildren, r.openChildren())
 	}
 }
@@ -413,6 +419,9 @@ func (r *rawState) loop() {
 			sys(unix.SYS_READ, uintptr(r.signals), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
 		}
 		r.reap() // first: what is done with a signal depends on what the leader does
+		if r.stopChanged {
+			r.mirrorStop()
+		}
 		if r.fds[atOwner].revents != 0 || r.fds[atParent].revents != 0 {
 			r.fds[atOwner].fd, r.fds[atParent].fd = -1, -1
 			r.note(OwnerGone)
@@ -685,25 +694,37 @@ func (r *rawState) reap() {
 	}
 }
 
-// leaderStops keeps the proxy as stopped as the leader, so that the shell above
-// contain run sees a job that is stopped when its command is.
+// leaderStops takes note that a child has stopped or continued.
 //
 //go:nosplit
 //go:norace
 func (r *rawState) leaderStops(pid int, stopped bool) {
-	if pid != r.leader || !r.mirrorStops {
-		return
+	if pid == r.leader && r.mirrorStops {
+		r.leaderStopped, r.stopChanged = stopped, true
 	}
-	r.leaderStopped = stopped
+}
+
+// mirrorStop keeps the proxy as stopped as the leader, so that the shell above
+// contain run sees a job that is stopped when its command is.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) mirrorStop() {
+	r.stopChanged = false
 	switch {
 	case r.killing:
 	case r.initflags != 0: // out of a PID namespace nobody can be signalled
+		// A proxy that is stopped itself reads nothing, and the pipe must not fill up.
+		r.mirrorPoll = pollFD{fd: int32(r.mirror), events: unix.POLLOUT}
+		if poll(&r.mirrorPoll, 1, 0, &r.ts) <= 0 {
+			return
+		}
 		a := uint32(0)
-		if stopped {
+		if r.leaderStopped {
 			a = 1
 		}
 		writeMessage(r.mirror, OpStopped, a, 0)
-	case stopped:
+	case r.leaderStopped:
 		r.signalProxy(unix.SIGSTOP)
 	default: // whoever continued the leader may not have meant the proxy
 		r.signalProxy(unix.SIGCONT)

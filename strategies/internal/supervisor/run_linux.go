@@ -76,7 +76,9 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 		l.spec.Attr.Foreground = true
 		l.spec.Attr.ForegroundFD = terminalFD
 	}
-	runtime.LockOSThread() // for good: an init is bound to the thread that forked it
+	if s.InitFlags != 0 {
+		runtime.LockOSThread() // for good: an init is bound to the thread that forked it
+	}
 	c, err := l.start()
 	if err != nil {
 		return Result{}, &StartError{StepFork, err}
@@ -110,7 +112,8 @@ func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
 		<-over
 	}
 	if !f.mirrored { // the supervisor was killed
-		f.result.Status = unix.WaitStatus(endOrphans(&s.Spec, c.pid, leader))
+		status, empty := endOrphans(&s.Spec, leader)
+		f.result.Status, f.result.Late = unix.WaitStatus(status), !empty
 	}
 	f.endAsInterrupted(c.relay)
 	return f.result, nil
@@ -185,9 +188,14 @@ func (f *follower) endAsInterrupted(relay int) {
 	if !status.Signaled() || status.Signal() != unix.SIGINT || disposition(int(unix.SIGINT), &raw.act) == sigIgn {
 		return
 	}
-	// The supervisor may have ended before it read what the terminal had sent.
+	// The supervisor may have ended before it read what the terminal had sent, and
+	// a busy host may not have run the handler yet: the leader got its signal first.
 	var info [siginfoSize / 4]int32
+	fds := []unix.PollFd{{Fd: int32(relay), Events: unix.POLLIN}}
 	for !f.interrupted {
+		if raw.skipKernelSignal {
+			_, _ = unix.Poll(fds, 100)
+		}
 		n, err := unix.Read(relay, unsafe.Slice((*byte)(unsafe.Pointer(&info)), siginfoSize))
 		if err == unix.EINTR {
 			continue
@@ -295,19 +303,32 @@ func dropStreams() {
 			_ = unix.Close(fd)
 		}
 	}
-	dir, err := os.Open("/proc/self/fd")
+	forOpenFiles(func(fd int) {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 && fd > 2 {
+			_ = unix.Close(fd)
+		}
+	})
+}
+
+// forOpenFiles calls f for every descriptor of this process, proc_pid_fd(5). An
+// os.File for the directory would cost more than all the rest, at every start.
+func forOpenFiles(f func(fd int)) {
+	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
 	}
-	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
-	for _, name := range names {
-		fd, err := strconv.Atoi(name)
-		if err != nil || fd < 3 {
-			continue
+	defer unix.Close(dir)
+	var buf [4096]byte
+	for {
+		n, err := unix.Getdents(dir, buf[:])
+		if err != nil || n <= 0 {
+			return
 		}
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
-			_ = unix.Close(fd)
+		_, _, names := unix.ParseDirent(buf[:n], -1, nil)
+		for _, name := range names {
+			if fd, err := strconv.Atoi(name); err == nil && fd != dir {
+				f(fd)
+			}
 		}
 	}
 }

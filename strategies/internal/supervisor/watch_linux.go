@@ -17,6 +17,8 @@ func runWatcher(s *Spec, channel int) {
 		unix.CloseOnExec(s.LockFD)
 	}
 	_ = unix.Setpgid(0, 0)
+	// As in rawState.watch: the owner's end wakes up a supervisor that was stopped.
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
 	dropStreams()
 	_ = unix.Chdir("/")
 	var ignore unix.Sigset_t
