@@ -97,12 +97,7 @@ func newContainer(t *testing.T, contain string) *container {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	for _, d := range []string{filepath.Dir(dir), dir} { // for another user's container
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir := readable(t, t.TempDir()) // for another user's container
 	return &container{t: t, dir: dir, id: "contain-test-" + strings.ReplaceAll(filepath.Base(filepath.Dir(dir)), "_", "-") + "-" + filepath.Base(dir),
 		commands: map[string]string{"contain": contain, ociShell: busybox}}
 }
@@ -232,9 +227,9 @@ func TestOCI(t *testing.T) {
 }
 
 // staticContain builds the command as a release does.
-func staticContain(t *testing.T) string {
+func staticContain(t testing.TB) string {
 	t.Helper()
-	bin := filepath.Join(t.TempDir(), "contain")
+	bin := filepath.Join(readable(t, t.TempDir()), "contain")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 	if out, err := cmd.CombinedOutput(); err != nil {
