@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -149,6 +150,14 @@ type RunOptions struct {
 	Grace time.Duration
 	// DieWithParent ends the tree, and this process, when its parent process ends.
 	DieWithParent bool
+	// Rewrite says as which signal one that this process receives is passed on; 0
+	// swallows it. What is not listed is passed on as it is. A rewritten SIGTERM
+	// starts Grace all the same, a swallowed one does not. A terminal's ^C, which
+	// the terminal sends to the command itself, is not rewritten.
+	Rewrite map[syscall.Signal]syscall.Signal
+	// Started, if not nil, is called once, when the command has been started and
+	// while this process still has its standard streams.
+	Started func()
 }
 
 // RunResult is how a [Runner]'s command ended.
@@ -159,6 +168,9 @@ type RunResult struct {
 	Signal int
 	// Forced is the number of processes that had to be killed.
 	Forced int
+	// Strategy is the name of the strategy that the command was started under, "" if
+	// it was not. A [Runner] need not set it: package containment's Run does.
+	Strategy string
 }
 
 // A Description is what a strategy declares. It is pure data.

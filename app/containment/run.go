@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"syscall"
@@ -20,8 +21,9 @@ import (
 // when nothing is left of what opts promises to end.
 //
 // A strategy that is a [registry.Runner] does all this itself. Config.Grace is
-// not used. Nothing is logged, but a warning if what is about to be in force is
-// less than owner-killed=tree.
+// not used. One line is logged when the command has been started, as by
+// [Install]; a warning if what is about to be in force is less than
+// owner-killed=tree comes before.
 //
 // If the command could not be started the error is that of exec.Cmd.Start,
 // wrapped, and RunResult.ExitCode is -1.
@@ -67,6 +69,7 @@ type run struct {
 	cmd     *exec.Cmd
 	opts    registry.RunOptions
 	skipped []registry.Skip
+	begun   bool // the command has been started
 
 	result registry.RunResult
 	err    error
@@ -86,13 +89,18 @@ func (r *run) try(ctx context.Context, s registry.Strategy) error {
 func (r *run) tryOne(ctx context.Context, s registry.Strategy, d registry.Description) error {
 	if runner, ok := s.(registry.Runner); ok {
 		r.warnIfWeak(ctx, d)
-		result, err := runner.Run(ctx, r.cmd, r.opts)
+		opts := r.opts
+		opts.Started = func() { r.started(ctx, d) }
+		result, err := runner.Run(ctx, r.cmd, opts)
 		if errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
 		// Whatever else it says, the command may have run: never run it again.
 		if err != nil && result == (registry.RunResult{}) {
 			result.ExitCode = -1
+		}
+		if err == nil || r.begun {
+			result.Strategy = d.Name
 		}
 		r.result, r.err = result, err
 		return nil
@@ -102,7 +110,10 @@ func (r *run) tryOne(ctx context.Context, s registry.Strategy, d registry.Descri
 		return err
 	}
 	r.warnIfWeak(ctx, d)
-	r.result, r.err = r.under(ctx, in)
+	r.result, r.err = r.under(ctx, in, d)
+	if r.begun {
+		r.result.Strategy = d.Name
+	}
 	return nil
 }
 
@@ -112,14 +123,26 @@ func (r *run) warnIfWeak(ctx context.Context, d registry.Description) {
 	}
 }
 
+// started says what is in force, unless it was said as a warning.
+func (r *run) started(ctx context.Context, d registry.Description) {
+	r.begun = true
+	if !weak(d) && r.cfg.logger().Enabled(ctx, slog.LevelInfo) {
+		r.cfg.announce(ctx, registry.Resolution{Description: d, Skipped: r.skipped})
+	}
+	if r.opts.Started != nil {
+		r.opts.Started()
+	}
+}
+
 // under runs the command under an installation, for strategies that are no Runner.
-func (r *run) under(ctx context.Context, in registry.Installation) (registry.RunResult, error) {
+func (r *run) under(ctx context.Context, in registry.Installation, d registry.Description) (registry.RunResult, error) {
 	signals, release := catchSignals(r.cmd) // before the start, so that none is missed
 	defer release()
 	g := &guard{opts: r.opts, forced: make(map[int]bool)}
 	p, err := in.Start(r.cmd, registry.StartOptions{OnLeaderExit: r.opts.OnLeaderExit})
 	if err == nil {
 		g.proc = p
+		r.started(ctx, d)
 		err = g.untilGone(ctx, r.cmd, signals)
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), registry.SupervisorKillDeadline)
@@ -187,15 +210,23 @@ func (g *guard) untilGone(ctx context.Context, cmd *exec.Cmd, signals <-chan os.
 	return err
 }
 
-// forward passes a signal on to the leader. Once that has exited, SIGTERM is for
+// forward passes a signal on to the leader, as opts.Rewrite says. Once that has exited, SIGTERM is for
 // what it has left.
 func (g *guard) forward(sig os.Signal) {
+	number, _ := sig.(syscall.Signal)
+	to, rewritten := g.opts.Rewrite[number]
+	if rewritten && to == 0 {
+		return
+	}
 	if sig == syscall.SIGTERM && g.alarm == nil && g.opts.Grace >= 0 {
 		g.alarm = time.After(g.opts.Grace)
 	}
 	if sig == syscall.SIGTERM && g.waited != 0 {
 		_ = g.proc.Terminate() // it is not promised to reach everybody; the alarm is
 		return
+	}
+	if rewritten {
+		sig = to
 	}
 	_ = g.proc.Signal(sig) // a leader that has just exited is no failure
 }

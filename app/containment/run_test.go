@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"reflect"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ func TestRunResult(t *testing.T) {
 	for child, code := range map[string]int{"exit-0": 0, "exit-7": 7} {
 		fake := new(registrytest.Fake)
 		res, err := containment.Run(t.Context(), using(fake), command(t, child), registry.RunOptions{})
-		if err != nil || res != (registry.RunResult{ExitCode: code}) {
+		if err != nil || res != (registry.RunResult{ExitCode: code, Strategy: fake.Describe().Name}) {
 			t.Errorf("%s: %+v, %v", child, res, err)
 		}
 		if len(fake.Started()) != 1 || fake.InForce() != 0 {
@@ -91,11 +92,11 @@ type writer func([]byte)
 
 func (w writer) Write(p []byte) (int, error) { w(p); return len(p), nil }
 
-// TestRunWarnsOfLess: nothing is logged but that.
+// TestRunWarnsOfLess: one line, and a warning where it is less than the tree.
 func TestRunWarnsOfLess(t *testing.T) {
 	broken := fakeWith("any/broken", "owner-killed=tree")
 	for want, name := range map[string]string{
-		"": "any/fake",
+		`level=INFO msg="contain: in force" strategy=any/fake owner-killed=tree/kernel both-killed=tree/kernel` + "\n":                "any/fake",
 		`level=WARN msg="contain: in force" strategy=any/weak owner-killed=none both-killed=none skipped="any/broken: broken"` + "\n": "any/weak",
 	} {
 		broken.InstallErr = errors.New("broken")
@@ -137,8 +138,8 @@ func TestRunPrefersARunner(t *testing.T) {
 		is     error
 		next   int // installs of the strategy that comes next
 	}{
-		{what: "it runs", result: registry.RunResult{ExitCode: 3, Forced: 2}, want: registry.RunResult{ExitCode: 3, Forced: 2}},
-		{what: "it does not work here", err: notHere, want: registry.RunResult{ExitCode: 7}, next: 1},
+		{what: "it runs", result: registry.RunResult{ExitCode: 3, Forced: 2}, want: registry.RunResult{ExitCode: 3, Forced: 2, Strategy: "any/runner"}},
+		{what: "it does not work here", err: notHere, want: registry.RunResult{ExitCode: 7, Strategy: "any/next"}, next: 1},
 		{what: "it fails, and the command may have run", err: boom, want: registry.RunResult{ExitCode: -1}, is: boom},
 	} {
 		r := &running{Fake: fakeWith("any/runner", "owner-killed=tree/kernel"), result: tt.result, err: tt.err}
@@ -151,7 +152,8 @@ func TestRunPrefersARunner(t *testing.T) {
 		if res != tt.want || !errors.Is(err, tt.is) || next.Installs() != tt.next || r.Installs() != 0 {
 			t.Errorf("%s: %+v, %v; %d installs, %d of the next", tt.what, res, err, r.Installs(), next.Installs())
 		}
-		if r.cmd != cmd || r.got != opts {
+		r.got.Started = nil // Run's own
+		if r.cmd != cmd || !reflect.DeepEqual(r.got, opts) {
 			t.Errorf("%s: the Runner got %v", tt.what, r.got)
 		}
 	}

@@ -25,7 +25,10 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 			return none, i.error("run "+cmd.Path, err)
 		}
 	}
-	run := &supervisor.RunSpec{Spec: *spec, Grace: opts.Grace, DieWithParent: opts.DieWithParent}
+	run := &supervisor.RunSpec{
+		Spec: *spec, Grace: opts.Grace, DieWithParent: opts.DieWithParent,
+		Rewrite: opts.Rewrite, Started: opts.Started,
+	}
 	res, err := supervisor.Run(ctx, run)
 	if err != nil {
 		return none, i.runError(cmd.Path, err)

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -26,6 +27,7 @@ type launch struct {
 	skipKernelSignal bool
 	exitWhenLate     bool
 	mirrorStops      bool
+	rewrite          map[syscall.Signal]syscall.Signal // 0: not passed on
 	// rename overwrites the supervisor's copy of the argument list with Argv0.
 	rename bool
 }
@@ -56,6 +58,9 @@ func (l *launch) start() (child, error) {
 	r.groupShared = l.groupShared
 	if l.grace >= 0 {
 		r.grace = l.grace.Milliseconds()
+	}
+	if err := r.setRewrite(l.rewrite); err != nil {
+		return child{}, err
 	}
 	r.skipKernelSignal, r.exitWhenLate, r.mirrorStops = l.skipKernelSignal, l.exitWhenLate, l.mirrorStops
 	r.proxy, _ = unix.PidfdOpen(os.Getpid(), 0) // -1 before Linux 5.3
@@ -102,6 +107,20 @@ func (l *launch) start() (child, error) {
 		return child{}, &os.SyscallError{Syscall: "fork the supervisor", Err: syscall.Errno(-pid)}
 	}
 	return child{pid: pid, mirror: mirror, relay: relay}, nil
+}
+
+// setRewrite fills the table of what is passed on as what.
+func (r *rawState) setRewrite(rules map[syscall.Signal]syscall.Signal) error {
+	for sig := range r.rewrite {
+		r.rewrite[sig] = uint8(sig)
+	}
+	for from, to := range rules {
+		if from < 1 || from > numSig || to < 0 || to > numSig {
+			return fmt.Errorf("pass on signal %d as %d: a signal is a number from 1 to %d", from, to, numSig)
+		}
+		r.rewrite[from] = uint8(to)
+	}
+	return nil
 }
 
 // fork blocks every signal of this thread, so that none of the Go runtime's

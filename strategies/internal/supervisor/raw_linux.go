@@ -34,6 +34,8 @@ type rawState struct {
 	skipKernelSignal bool  // the terminal has signalled the leader itself
 	exitWhenLate     bool
 	mirrorStops      bool // when the leader stops, so does the proxy
+	// rewrite is as what each signal is passed on: itself, another, or 0 for not at all.
+	rewrite [numSig + 1]uint8
 
 	// Descriptors, -1 where there is none.
 	owner, parent int // poll readable when that process is gone
@@ -619,7 +621,10 @@ func (r *rawState) readRelay() {
 		if sig == int(unix.SIGCONT) && r.skipKernelSignal && !r.leaderStopped {
 			return // it came to the whole process group, as a shell sends it
 		}
-		r.signal = sig
+		if sig < 0 || sig >= len(r.rewrite) || r.rewrite[sig] == 0 {
+			return
+		}
+		r.signal = int(r.rewrite[sig])
 		if sig == int(unix.SIGTERM) {
 			r.graceAsked = true
 		}

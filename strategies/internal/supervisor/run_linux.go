@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -20,6 +21,10 @@ type RunSpec struct {
 	Grace time.Duration
 	// DieWithParent ends the tree when this process's parent ends.
 	DieWithParent bool
+	// Rewrite says as what a signal is passed on; 0 swallows it.
+	Rewrite map[syscall.Signal]syscall.Signal
+	// Started, if not nil, is called when the leader has been started.
+	Started func()
 }
 
 // Result is how a Run ended.
@@ -65,7 +70,7 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 	}
 	l := launch{
 		spec: &s.Spec, channel: -1, parent: parent, grace: s.Grace,
-		exitWhenLate: true, mirrorStops: true, rename: true,
+		exitWhenLate: true, mirrorStops: true, rewrite: s.Rewrite, rename: true,
 	}
 	l.groupOf, l.skipKernelSignal = runGroup()
 	l.groupShared = l.groupOf > 0
@@ -96,6 +101,9 @@ func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
 	leader := 0
 	if err == nil {
 		leader = int(m.A)
+		if s.Started != nil {
+			s.Started()
+		}
 		dropStreams()
 	}
 	stop := context.AfterFunc(ctx, hangUp)
