@@ -88,17 +88,26 @@ func usageError(cmd *cobra.Command, format string, a ...any) error {
 
 // report prints err on one line and returns the exit code that it stands for.
 func report(stderr io.Writer, err error) int {
-	if err == nil {
-		return 0
-	}
 	var exit *exitError
-	if errors.As(err, &exit) {
-		if exit.err != nil {
-			fmt.Fprintln(stderr, "contain:", oneLine(exit.err))
-		}
+	switch {
+	case err == nil:
+	case !errors.As(err, &exit):
+		fmt.Fprintln(stderr, "contain:", oneLine(err))
+	case exit.err != nil:
+		fmt.Fprintln(stderr, "contain:", oneLine(exit.err))
+	}
+	return exitCode(err)
+}
+
+// exitCode returns the exit code that err stands for.
+func exitCode(err error) int {
+	var exit *exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
 		return exit.code
 	}
-	fmt.Fprintln(stderr, "contain:", oneLine(err))
 	return exitFailure
 }
 

@@ -107,6 +107,26 @@ func testcmd() {
 		fmt.Fprintln(os.Stderr, args[1])
 	case "env":
 		fmt.Println(os.Getenv(args[1]))
+	case "environ":
+		for _, entry := range os.Environ() {
+			if strings.HasPrefix(entry, args[1]) {
+				fmt.Println(entry)
+			}
+		}
+	case "list":
+		entries, _ := os.ReadDir(args[1])
+		for _, e := range entries {
+			fmt.Println(e.Name())
+		}
+	case "with": // as env(1): NAME=VALUE... COMMAND [ARG]...
+		for args = args[1:]; strings.Contains(args[0], "="); args = args[1:] {
+			name, value, _ := strings.Cut(args[0], "=")
+			_ = os.Setenv(name, value)
+		}
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		_ = cmd.Run()
+		os.Exit(cmd.ProcessState.ExitCode())
 	case "die":
 		n, _ := strconv.Atoi(args[1])
 		self, _ := os.FindProcess(os.Getpid())

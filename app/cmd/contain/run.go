@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +26,16 @@ Without --strategy, --require or --best-effort the strongest strategy that works
 here is taken, and contain refuses to run CMD if it would not end the whole tree
 when contain is killed (owner-killed=tree). contain describe lists the strategies.
 
-Exit code:
+SIGTERM is passed on as the --signal, if there is one, and starts the timer all
+the same. --rewrite changes any signal that contain receives; TERM=0 swallows it,
+timer and all. A terminal's ^C goes to CMD itself and is neither. A signal is a
+name, with or without SIG, or a number.
+
+Every flag may also be given by the environment, as CONTAIN_ and its name:
+CONTAIN_GRACE=30s, CONTAIN_DIE_WITH_PARENT=false; lists are separated by commas
+or spaces. A flag that is given wins. CMD does not inherit these variables.
+
+Exit code (--exit-map changes what comes of CMD's status, not contain's own 125-127):
   CMD's   CMD exited
   128+n   CMD died of signal n; of the terminal's ^C contain then dies itself, so
           that a shell's loop around it ends
@@ -53,6 +64,27 @@ const runExample = `  # a service
   # a command that becomes a daemon: contain lives until the daemon has ended
   contain run --on-exit=wait -- nginx
 
+  # QUIT in place of TERM first, as docker's STOPSIGNAL; 10 seconds later by force
+  contain run --signal QUIT --grace 10s -- nginx -g 'daemon off;'
+
+  # HUP reloads as USR1, and what comes as INT is not passed on
+  contain run --rewrite HUP=USR1 --rewrite INT=0 -- brokerd
+
+  # to die of the SIGTERM that asked for it is a success
+  contain run --exit-map 143=0 -- sleep 1000
+
+  # say on standard error which strategy is in force, and why no better one
+  contain run -v -- brokerd
+
+  # whatever works, without the warning
+  contain run --best-effort --quiet -- brokerd
+
+  # how it ended and how many had to be killed, as JSON
+  contain run --report run.json -- make test
+
+  # flags from the environment
+  CONTAIN_REQUIRE=owner-killed=tree,leader-exit=tree CONTAIN_VERBOSE=1 contain run -- brokerd
+
   # a container's entrypoint (Dockerfile); as PID 1 there is no timer unless --grace is given
   ENTRYPOINT ["contain", "run", "--"]
   CMD ["nginx", "-g", "daemon off;"]`
@@ -77,10 +109,13 @@ func newRun() *cobra.Command {
 			return nil, cobra.ShellCompDirectiveDefault
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.takeEnvironment(cmd); err != nil {
+				return err
+			}
 			if err := f.check(cmd); err != nil {
 				return err
 			}
-			return run(f.config(), f.options(os.Getpid(), cmd.Flags().Changed("grace")), args)
+			return f.run(args, cmd.Flags().Changed("grace"))
 		},
 	}
 	f.add(cmd)
@@ -97,8 +132,8 @@ func (f *runFlags) config() containment.Config {
 		OutliveParent: true,
 		Logger:        slog.New(slog.DiscardHandler),
 	}
-	if f.bestEffort {
-		cfg.Logger = slog.New(&warnings{w: os.Stderr})
+	if !f.quiet && (f.bestEffort || f.verbose) {
+		cfg.Logger = slog.New(&warnings{w: os.Stderr, verbose: f.verbose})
 	}
 	return cfg
 }
@@ -107,28 +142,68 @@ func (f *runFlags) config() containment.Config {
 // container is told to stop by a runtime that has a timer of its own, often a
 // longer one; ours runs there only if it was asked for.
 func (f *runFlags) options(pid int, graceGiven bool) registry.RunOptions {
-	opts := registry.RunOptions{OnLeaderExit: registry.LeaderExit(f.onExit), Grace: f.grace, DieWithParent: f.dieWithParent}
+	opts := registry.RunOptions{
+		OnLeaderExit: registry.LeaderExit(f.onExit), Grace: f.grace,
+		DieWithParent: f.dieWithParent, Rewrite: f.rewrite,
+	}
 	if pid == 1 && !graceGiven {
 		opts.Grace = -1
 	}
 	return opts
 }
 
-// run runs one command to its end; the error carries its exit code.
-func run(cfg containment.Config, opts registry.RunOptions, args []string) error {
+// run runs one command to its end and reports on it; the error carries the exit code.
+func (f *runFlags) run(args []string, graceGiven bool) error {
+	var file *reportFile
+	if f.report != "" {
+		var err error
+		if file, err = openReport(f.source("report"), f.report); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	result, err := run(f.config(), f.options(os.Getpid(), graceGiven), args)
+	final, mapped := err, false
+	if err == nil {
+		final, mapped = f.exitMap.apply(exitLike(result))
+	}
+	if file != nil {
+		if err := file.write(newRunReport(args, began, result, err, final)); err != nil {
+			return err
+		}
+	}
+	if err == nil && !mapped {
+		dieOfInterrupt(result)
+	}
+	return final
+}
+
+// apply replaces the exit code of a command that has ended.
+func (m exitMap) apply(end error) (error, bool) {
+	to, mapped := m[exitCode(end)]
+	switch {
+	case !mapped || errors.Is(end, errNoStatus):
+		return end, false
+	case to == 0:
+		return nil, true
+	}
+	return &exitError{code: to}, true
+}
+
+// run runs one command to its end. The error carries an exit code, if the
+// command could not be executed.
+func run(cfg containment.Config, opts registry.RunOptions, args []string) (registry.RunResult, error) {
 	cmd, err := command(args)
 	if err != nil {
-		return err
+		return registry.RunResult{}, err
 	}
 	result, err := containment.Run(context.Background(), cfg, cmd, opts)
 	if err != nil {
 		if cause := execFailure(err, cmd.Path); cause != nil {
-			return cannotExecute(args[0], cause)
+			err = cannotExecute(args[0], cause)
 		}
-		return err
 	}
-	dieOfInterrupt(result)
-	return exitLike(result)
+	return result, err
 }
 
 // exitLike returns the error that makes contain exit as its command did. On

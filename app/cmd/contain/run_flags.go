@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +22,14 @@ type runFlags struct {
 	grace         time.Duration
 	dieWithParent bool
 	onExit        onExit
+	signal        firstSignal
+	rewrite       rewrites
+	exitMap       exitMap
+	verbose       bool
+	quiet         bool
+	report        string
+
+	fromEnv map[string]bool // names of flags that the environment has given
 }
 
 // add declares the flags. Those after CMD are CMD's own.
@@ -33,6 +43,15 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.DurationVar(&f.grace, "grace", 5*time.Second, "`TIME` from SIGTERM to the end by force")
 	flags.BoolVar(&f.dieWithParent, "die-with-parent", true, "end the tree when contain's parent ends")
 	flags.Var(&f.onExit, "on-exit", "`kill|wait|leave` what CMD leaves behind")
+	flags.Var(&f.signal, "signal", "what CMD gets for SIGTERM: `SIG` first, force after --grace")
+	flags.Var(&f.rewrite, "rewrite", "pass signal FROM on as TO, TO=0: not at all; repeatable")
+	flags.Var(&f.exitMap, "exit-map", "exit with TO where CMD's status gives FROM; repeatable")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "one line on standard error about what is in force")
+	flags.BoolVar(&f.quiet, "quiet", false, "no warnings; only why contain itself failed")
+	flags.StringVar(&f.report, "report", "", "when all is over, write how it ended to `FILE`, as JSON")
+	_ = cmd.RegisterFlagCompletionFunc("signal", completeSignals)
+	_ = cmd.RegisterFlagCompletionFunc("rewrite", completeRewrites)
+	_ = cmd.RegisterFlagCompletionFunc("exit-map", cobra.NoFileCompletions)
 	_ = cmd.RegisterFlagCompletionFunc("strategy", completeNames)
 	_ = cmd.RegisterFlagCompletionFunc("on-exit", cobra.FixedCompletions([]cobra.Completion{"kill", "wait", "leave"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("require", completeRequirements)
@@ -44,15 +63,48 @@ func (f *runFlags) check(cmd *cobra.Command) error {
 	named := cmd.Flags().Changed("strategy")
 	switch {
 	case f.grace < 0:
-		return usageError(cmd, "--grace %v is negative; give a duration such as 0s, 5s or 1m", f.grace)
+		return usageError(cmd, "%s %v is negative; give a duration such as 0s, 5s or 1m", f.source("grace"), f.grace)
 	case named && f.strategy == "":
-		return usageError(cmd, "--strategy is empty; known: %s", strings.Join(strategyNames(registry.Default()), ", "))
+		return usageError(cmd, "%s is empty; known: %s", f.source("strategy"), strings.Join(strategyNames(registry.Default()), ", "))
 	case named && f.bestEffort:
-		return usageError(cmd, "--strategy takes one strategy and no other, --best-effort whichever works; give one of the two")
-	case named:
-		_, err := registry.Default().Lookup(f.strategy)
+		return usageError(cmd, "%s takes one strategy and no other, %s whichever works; give one of the two", f.source("strategy"), f.source("best-effort"))
+	case f.verbose && f.quiet:
+		return usageError(cmd, "%s and %s contradict each other; give one of the two", f.source("verbose"), f.source("quiet"))
+	case cmd.Flags().Changed("report") && f.report == "":
+		return usageError(cmd, "%s is empty; give a file", f.source("report"))
+	}
+	if err := f.foldSignal(cmd); err != nil {
 		return err
 	}
+	if named {
+		if _, err := registry.Default().Lookup(f.strategy); err != nil && f.fromEnv["strategy"] {
+			return fmt.Errorf("%s: %w", f.source("strategy"), err)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foldSignal makes --signal the rule for SIGTERM that it is. A rule for it is
+// there already if --rewrite has one: then what was given by flag wins over the
+// environment.
+func (f *runFlags) foldSignal(cmd *cobra.Command) error {
+	if f.signal == 0 {
+		return nil
+	}
+	if _, both := f.rewrite[syscall.SIGTERM]; both {
+		switch byFlag := !f.fromEnv["signal"]; {
+		case byFlag == !f.fromEnv["rewrite"]:
+			return usageError(cmd, "%s and %s both say what CMD gets for SIGTERM; give one of the two", f.source("signal"), f.source("rewrite"))
+		case !byFlag:
+			return nil
+		}
+	}
+	if f.rewrite == nil {
+		f.rewrite = rewrites{}
+	}
+	f.rewrite[syscall.SIGTERM] = syscall.Signal(f.signal)
 	return nil
 }
 
@@ -99,3 +151,27 @@ func (o *onExit) String() string { return registry.LeaderExit(*o).String() }
 
 // Type is what the usage text calls the value.
 func (o *onExit) Type() string { return "kill|wait|leave" }
+
+var signalNames = []string{"HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "ALRM", "WINCH", "KILL"}
+
+func completeSignals(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return signalNames, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeRewrites offers FROM= and, once that is there, what may follow.
+func completeRewrites(_ *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var all []cobra.Completion
+	from, _, ok := strings.Cut(typed, "=")
+	if ok {
+		for _, to := range append([]string{"0"}, signalNames...) {
+			all = append(all, from+"="+to)
+		}
+		return all, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, name := range signalNames {
+		if name != "KILL" { // cannot be caught
+			all = append(all, name+"=")
+		}
+	}
+	return all, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -94,7 +95,7 @@ func TestRunOptions(t *testing.T) {
 	f := runFlags{grace: time.Minute, dieWithParent: true}
 	for _, given := range []bool{false, true} {
 		want := registry.RunOptions{Grace: time.Minute, DieWithParent: true}
-		if got := f.options(2, given); got != want {
+		if got := f.options(2, given); !reflect.DeepEqual(got, want) {
 			t.Errorf("grace given %v: %+v", given, got)
 		}
 	}
@@ -120,6 +121,13 @@ func TestWarnings(t *testing.T) {
 	const want = `contain: warning: less than the tree strategy=noop/noop why="two\nlines" empty=""` + "\n"
 	if b.String() != want {
 		t.Errorf("%q, want %q", &b, want)
+	}
+	b.Reset()
+	log = slog.New(&warnings{w: &b, verbose: true})
+	log.Debug("contain: nothing")
+	log.With("strategy", "a/b").Info("contain: in force", "c", "d")
+	if got, want := b.String(), "contain: in force strategy=a/b c=d\n"; got != want {
+		t.Errorf("verbose: %q, want %q", got, want)
 	}
 }
 

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+// runReport is the JSON that --report writes.
+type runReport struct {
+	Schema  int      `json:"schema"` // 1
+	Command []string `json:"command"`
+	// Strategy is the one that CMD was started under, "" if it was not started.
+	Strategy string `json:"strategy"`
+	// ExitCode is contain's own, after --exit-map.
+	ExitCode int `json:"exitCode"`
+	// Status is CMD's own exit code, null if it died of Signal or was not started.
+	Status *int `json:"status"`
+	// Signal is the number of the signal that CMD died of, 0 if of none.
+	Signal  int       `json:"signal"`
+	Started time.Time `json:"started"`
+	Seconds float64   `json:"seconds"`
+	// Killed is how many processes had to be ended by force.
+	Killed int `json:"killed"`
+	// Error is what contain said if it failed, or could not execute CMD.
+	Error string `json:"error,omitempty"`
+}
+
+// newRunReport says how a run ended; final is what contain exits with.
+func newRunReport(command []string, began time.Time, r registry.RunResult, failed, final error) runReport {
+	rep := runReport{
+		Schema: 1, Command: command, Strategy: r.Strategy, ExitCode: exitCode(final),
+		Signal: r.Signal, Started: began.Round(0), Seconds: time.Since(began).Seconds(), Killed: r.Forced,
+	}
+	if failed != nil {
+		rep.Error = oneLine(failed)
+	}
+	if r.Strategy != "" && r.Signal == 0 && r.ExitCode >= 0 {
+		rep.Status = &r.ExitCode
+	}
+	return rep
+}
+
+// reportFile is where a report will be written.
+type reportFile struct {
+	path   string
+	source string // what the user named it by
+}
+
+// openReport finds out whether a report can be written to name. It leaves
+// nothing there: there is no report until all is over.
+func openReport(source, name string) (*reportFile, error) {
+	r := &reportFile{name, source}
+	path, err := filepath.Abs(name)
+	if err == nil {
+		path, err = replaceable(path)
+	}
+	if err == nil {
+		r.path = path
+		var f *os.File
+		if f, err = r.create(); err == nil {
+			err = errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	}
+	if err != nil {
+		return nil, r.error(err)
+	}
+	return r, nil
+}
+
+func (r *reportFile) error(err error) error {
+	return fmt.Errorf("write the report to %s: %w; give %s a file in a directory that may be written to", r.path, err, r.source)
+}
+
+// replaceable returns the file that a report at path replaces: not a symbolic
+// link but where it leads, and never a device or a pipe.
+func replaceable(path string) (string, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return path, nil
+	case err != nil:
+		return "", err
+	case !info.Mode().IsRegular():
+		return "", errors.New("it is there and is not a regular file")
+	}
+	return filepath.EvalSymlinks(path)
+}
+
+// create makes a new file beside the report's place.
+func (r *reportFile) create() (*os.File, error) {
+	name := fmt.Sprintf("%s.%d-%d.tmp", r.path, os.Getpid(), time.Now().UnixNano())
+	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+}
+
+// write puts the report in its place, whole.
+func (r *reportFile) write(rep runReport) error {
+	text, err := json.MarshalIndent(rep, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := r.create()
+	if err != nil {
+		return r.error(err)
+	}
+	_, err = f.Write(append(text, '\n'))
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), r.path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return r.error(err)
+	}
+	return nil
+}

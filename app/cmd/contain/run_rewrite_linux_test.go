@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestRunRewrites: a signal arrives as what it is rewritten to and as nothing
+// else, one that is swallowed does not arrive, the others are as they were. What
+// is forwarded keeps its order, so that the fence comes after a second signal.
+func TestRunRewrites(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		counted := []syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, realTime}
+		p := start(t, s.run(append([]string{"--grace", "1m",
+			"--rewrite", "HUP=USR1", "--rewrite", "sigusr1=SIGHUP", "--rewrite", "INT=0", "--rewrite", "TERM=40", "--rewrite", "40=QUIT", "--"},
+			s.counting(counted...)...)...))
+		p.expect("ready.")
+		for _, tc := range []struct{ sent, want syscall.Signal }{
+			{unix.SIGHUP, unix.SIGUSR1},
+			{unix.SIGUSR1, unix.SIGHUP}, // no chain
+			{unix.SIGINT, 0},
+			{unix.SIGTERM, realTime},
+			{realTime, unix.SIGQUIT},
+			{unix.SIGUSR2, unix.SIGUSR2},
+			{unix.SIGQUIT, unix.SIGQUIT},
+		} {
+			for range 2 {
+				p.send(tc.sent)
+				if tc.want != 0 {
+					p.expect(got(tc.want))
+				}
+				p.send(fence)
+				p.expect(got(fence))
+			}
+		}
+	})
+}
+
+// TestRunFirstSignal: SIGTERM arrives as --signal, from the environment, too, and
+// the grace runs all the same: a command that ignores it is ended by force.
+func TestRunFirstSignal(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		for name, cmd := range map[string]func(args ...string) *session{
+			"flag": func(args ...string) *session {
+				return start(t, s.run(append([]string{"--grace", "100ms", "--signal", "QUIT", "--"}, args...)...))
+			},
+			"environment": func(args ...string) *session {
+				c := s.run(append([]string{"--"}, args...)...)
+				c.Env = append(c.Env, "CONTAIN_SIGNAL=sigquit", "CONTAIN_GRACE=100ms")
+				return start(t, c)
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				p := cmd(s.counting(unix.SIGTERM, unix.SIGQUIT)...)
+				p.expect("ready.")
+				p.send(unix.SIGTERM)
+				p.expect(got(unix.SIGQUIT))
+				if code := p.code(); code != 137 {
+					t.Errorf("exit code %d, want 137", code)
+				}
+				for line := range p.lines {
+					t.Errorf("and %q", line)
+				}
+			})
+		}
+		t.Run("ends it", func(t *testing.T) {
+			p := start(t, s.run("--signal", "KILL", "--grace", "1m", "--", "sh", "-c", `trap "" TERM; echo ready; while :; do read x; done`))
+			p.expect("ready")
+			p.send(unix.SIGTERM)
+			if code := p.code(); code != 137 {
+				t.Errorf("exit code %d, want 137", code)
+			}
+		})
+	})
+}
+
+// TestRunSwallowsTerm: a SIGTERM that is swallowed starts no grace either.
+func TestRunSwallowsTerm(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		p := start(t, s.run(append([]string{"--rewrite", "TERM=0", "--grace", "0s", "--"}, s.counting(unix.SIGTERM)...)...))
+		p.expect("ready.")
+		p.send(unix.SIGTERM)
+		// Each fence is a round of the supervisor's loop, in which a grace of
+		// nothing would have ended the command.
+		for range 5 {
+			p.send(fence)
+			p.expect(got(fence))
+		}
+	})
+}
+
+// TestRunRewritesForOrphans: with --on-exit=wait the signal is for those that CMD
+// has left, and is rewritten for them, too.
+func TestRunRewritesForOrphans(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		args := append([]string{"--on-exit=wait", "--grace", "1m", "--rewrite", "TERM=USR1", "--", "sh", "-c", `"$@" & exit 0`, "sh"},
+			s.counting(unix.SIGTERM, unix.SIGUSR1)...)
+		p := start(t, s.run(args...))
+		p.expect("ready.")
+		_, leader := below(t, p.cmd.Process.Pid)
+		eventually(t, "the command has left it", func() bool { return status(leader, "Name") != "sh" })
+		p.send(unix.SIGTERM)
+		p.expect(got(unix.SIGUSR1))
+		p.send(fence)
+		p.expect(got(fence))
+	})
+}
+
+// TestRunReportKilled: the report says who had to be killed, and how it ended.
+func TestRunReportKilled(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		dir := t.TempDir()
+		if s.cred != nil {
+			for _, d := range []string{filepath.Dir(filepath.Dir(dir)), filepath.Dir(dir), dir} {
+				if err := os.Chmod(d, 0o777); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		file := filepath.Join(dir, "report.json")
+		p := start(t, s.run("--report", file, "--exit-map", "143=6", "--", "sh", "-c",
+			`(trap "" TERM; setsid sleep 1000) & (setsid sleep 1000) & echo ready; read x; kill -TERM $$`))
+		p.expect("ready")
+		if _, err := os.Stat(file); !os.IsNotExist(err) {
+			t.Errorf("a report before the end: %v", err)
+		}
+		p.in.Close()
+		if code := p.code(); code != 6 {
+			t.Errorf("exit code %d, want 6; %s", code, p.stderr())
+		}
+		text, err := os.ReadFile(file)
+		var rep runReport
+		if err == nil {
+			err = json.Unmarshal(text, &rep)
+		}
+		if err != nil || rep.Schema != 1 || rep.Strategy != s.strategy || rep.ExitCode != 6 || rep.Signal != 15 ||
+			rep.Status != nil || rep.Killed < 2 || rep.Seconds <= 0 || len(rep.Command) != 3 {
+			t.Errorf("%v, %s", err, text)
+		}
+		if left, _ := os.ReadDir(dir); len(left) != 1 {
+			t.Errorf("left beside it: %v", left)
+		}
+	})
+}
