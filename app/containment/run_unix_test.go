@@ -30,6 +30,7 @@ const (
 func init() {
 	children["launcher"] = launcher
 	children["launched-by-a-shell"] = launchAndExit
+	children["rewriter"] = rewriter
 	children["nohup"] = nohup
 	children["counter"] = counter
 	children["suicide"] = func() {
@@ -38,13 +39,19 @@ func init() {
 	}
 }
 
-func launcher() {
+func launcher() { launchWith(nil) }
+
+func rewriter() {
+	launchWith(map[syscall.Signal]syscall.Signal{syscall.SIGHUP: syscall.SIGUSR1, syscall.SIGINT: 0, syscall.SIGTERM: syscall.SIGQUIT})
+}
+
+func launchWith(rewrite map[syscall.Signal]syscall.Signal) {
 	exe, _ := os.Executable()
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), childEnv+"="+os.Getenv(innerEnv))
 	grace, _ := time.ParseDuration(os.Getenv(graceEnv))
 	res, err := containment.Run(context.Background(), using(new(registrytest.Fake)), cmd,
-		registry.RunOptions{Grace: grace, DieWithParent: true})
+		registry.RunOptions{Grace: grace, DieWithParent: true, Rewrite: rewrite})
 	fmt.Println("result", res.ExitCode, res.Signal, res.Forced, err)
 }
 
@@ -157,6 +164,20 @@ func TestRunForwardsEachSignalOnce(t *testing.T) {
 	l.signal(t, syscall.SIGTERM)
 	l.says(t, "got terminated")
 	l.says(t, "result 3 0 0 <nil>")
+}
+
+// TestRunRewritesSignals: as another, not at all, and SIGTERM starts the grace as
+// whatever it is passed on.
+func TestRunRewritesSignals(t *testing.T) {
+	l := launch(t, "rewriter", "counter", 100*time.Millisecond)
+	l.signal(t, syscall.SIGINT)
+	l.signal(t, syscall.SIGHUP)
+	l.says(t, "got "+syscall.SIGUSR1.String())
+	l.signal(t, syscall.SIGUSR2)
+	l.says(t, "got "+syscall.SIGUSR2.String())
+	l.signal(t, syscall.SIGTERM)
+	l.says(t, "got "+syscall.SIGQUIT.String())
+	l.says(t, "result -1 9 1 <nil>")
 }
 
 func TestRunKillsAfterTheGrace(t *testing.T) {
