@@ -147,3 +147,15 @@ func TestRunReportKilled(t *testing.T) {
 		}
 	})
 }
+
+// TestTerminalInterruptMapped: an end by ^C that is mapped to an exit code is
+// that exit code, and so no reason for a shell to end its loop.
+func TestTerminalInterruptMapped(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		tt := s.shell(t)
+		tt.write(s.line("--exit-map", "130=6", "--", "sh", "-c", `echo "running."; exec sleep 1000`) + `; echo "code $?."` + "\n")
+		tt.only("running.")
+		tt.write(ctrlC)
+		tt.only("code 6.")
+	})
+}
