@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/seed329817d7/contain/registry"
@@ -89,6 +90,15 @@ func replaceable(path string) (string, error) {
 		return "", err
 	case !info.Mode().IsRegular():
 		return "", errors.New("it is there and is not a regular file")
+	}
+	// /dev/stdout and /dev/fd/1 are links to whatever is open there: to replace
+	// that file would part it from those who write to it.
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err == nil && (dir == "/dev" || strings.HasPrefix(dir, "/proc/")) {
+		err = errors.New("it stands for a file that is open, and a report replaces its file")
+	}
+	if err != nil {
+		return "", err
 	}
 	return filepath.EvalSymlinks(path)
 }

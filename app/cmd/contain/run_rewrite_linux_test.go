@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -158,4 +159,22 @@ func TestTerminalInterruptMapped(t *testing.T) {
 		tt.write(ctrlC)
 		tt.only("code 6.")
 	})
+}
+
+// TestReportNotThroughDescriptors: a report to /dev/stdout would replace the file
+// that standard output is.
+func TestReportNotThroughDescriptors(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "open"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, name := range []string{fmt.Sprintf("/dev/fd/%d", f.Fd()), fmt.Sprintf("/proc/self/fd/%d", f.Fd())} {
+		if _, err := openReport("--report", name); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if _, err := openReport("--report", f.Name()); err != nil {
+		t.Errorf("the file itself: %v", err)
+	}
 }
