@@ -143,45 +143,49 @@ func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (r
 	if err := reachable(cmd); err != nil {
 		return nil, err
 	}
-	if err := sameAsThread(); err != nil {
-		return nil, refuseStart(cmd, cgroupError(op, fmt.Errorf("%w: %w", registry.ErrNotPassed, err)))
-	}
 	if err := dirThere(cmd); err != nil {
 		return nil, refuseStart(cmd, err)
 	}
 	if err := i.service.watched(); err != nil {
 		return nil, refuseStart(cmd, cgroupError(op, err))
 	}
-	m, err := i.start(cmd)
+	m, err := i.start(cmd, opts.OnLeaderExit)
 	if err != nil {
 		return nil, err
 	}
-	m.onExit = opts.OnLeaderExit
 	i.backends.add(m)
 	go m.follow()
 	return m, nil
 }
 
 // start starts cmd in a group of its own. If it fails nothing is left.
-func (i *cgroupInstallation) start(cmd *exec.Cmd) (*member, error) {
+func (i *cgroupInstallation) start(cmd *exec.Cmd, onExit registry.LeaderExit) (*member, error) {
 	op := "start " + cmd.Path
 	g, err := i.service.newGroup()
 	if err != nil {
+		if differs := sameAsThread(); differs != nil { // such as the mount namespace
+			err = fmt.Errorf("%w: %w", registry.ErrNotPassed, differs)
+		}
 		return nil, refuseStart(cmd, cgroupError(op, err))
 	}
 	if err := startIn(g, cmd); err != nil {
 		_ = g.End(time.Now().Add(registry.SupervisorKillDeadline))
 		return nil, err
 	}
-	m := &member{group: g, process: cmd.Process, backends: &i.backends, own: i.service.own, done: make(chan struct{})}
-	if m.pidfd, err = unix.PidfdOpen(cmd.Process.Pid, 0); err == nil {
+	m := &member{group: g, process: cmd.Process, service: i.service, backends: &i.backends, onExit: onExit, pidfd: -1, done: make(chan struct{})}
+	if onExit == registry.LeaderExitWait {
+		m.pidfd, err = unix.PidfdOpen(cmd.Process.Pid, 0)
+	}
+	if err == nil {
 		m.exited, err = exitwatch.Watch(cmd.Process)
 	}
 	if err != nil {
 		_ = g.Kill()
 		abandon(cmd)
 		_ = g.End(time.Now().Add(registry.SupervisorKillDeadline))
-		_ = unix.Close(m.pidfd)
+		if m.pidfd >= 0 {
+			_ = unix.Close(m.pidfd)
+		}
 		return nil, cgroupError(op, err)
 	}
 	return m, nil
@@ -215,17 +219,21 @@ func startIn(g cgroupfs.Group, cmd *exec.Cmd) error {
 	bound.Pdeathsig = syscall.SIGKILL
 	bound.UseCgroupFD, bound.CgroupFD = true, dir
 	cmd.SysProcAttr = &bound
-	onThread(func() { err = cmd.Start() })
+	var startErr error
+	err = onThreadAs(func() { startErr = cmd.Start() })
 	cmd.SysProcAttr = attr
-	return err
+	if err != nil {
+		return refuseStart(cmd, cgroupError("start "+cmd.Path, fmt.Errorf("%w: %w", registry.ErrNotPassed, err)))
+	}
+	return startErr
 }
 
 // member is a backend in its own cgroup.
 type member struct {
 	group    cgroupfs.Group
-	own      cgroupfs.Group // the service's
+	service  *cgroupService
 	process  *os.Process
-	pidfd    int // the leader's, until done
+	pidfd    int // the leader's, until done; -1 unless onExit is to wait
 	backends *backends
 	onExit   registry.LeaderExit
 	exited   <-chan struct{} // the leader
@@ -237,7 +245,10 @@ type member struct {
 func (m *member) follow() {
 	defer close(m.done)
 	defer m.backends.remove(m)
-	defer unix.Close(m.pidfd)
+	if m.pidfd >= 0 {
+		defer unix.Close(m.pidfd)
+	}
+	m.service.refill()
 	<-m.exited
 	if m.group.Remove() == nil { // the common case: nobody was left
 		return
@@ -267,7 +278,7 @@ func (m *member) letGo() error {
 		return err
 	}
 	for _, pid := range pids {
-		_ = os.WriteFile(string(m.own)+"/cgroup.procs", fmt.Appendln(nil, pid), 0)
+		_ = os.WriteFile(string(m.service.own)+"/cgroup.procs", fmt.Appendln(nil, pid), 0)
 	}
 	return m.group.Remove()
 }

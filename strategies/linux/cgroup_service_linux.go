@@ -26,8 +26,9 @@ type cgroupService struct {
 
 	mu       sync.Mutex
 	groups   int
-	channel  *os.File // to the supervisor, nil while there is none
-	starting bool     // a supervisor
+	spare    cgroupfs.Group // made ahead and never used, "" if there is none
+	channel  *os.File       // to the supervisor, nil while there is none
+	starting bool           // a supervisor
 	closing  bool
 	changed  sync.Cond // channel or starting
 }
@@ -106,13 +107,51 @@ func (s *cgroupService) release() {
 	_ = s.tree.Lock.Close()
 }
 
-// newGroup makes the cgroup of one backend.
+// newGroup returns a cgroup for one backend: the spare one, or one made now. A
+// group that a backend was in is never used again: what that set there, such as
+// cgroup.freeze or a limit, would be the next one's.
 func (s *cgroupService) newGroup() (cgroupfs.Group, error) {
 	s.mu.Lock()
-	s.groups++
-	g := s.tree.Sub("b" + strconv.Itoa(s.groups))
+	g := s.spare
+	s.spare = ""
 	s.mu.Unlock()
+	if g != "" {
+		return g, nil
+	}
+	g = s.nextGroup()
 	return g, g.Make()
+}
+
+// refill makes the group of the next backend, while the last one's process
+// begins: that takes the kernel a while, which Start then need not wait for.
+func (s *cgroupService) refill() {
+	s.mu.Lock()
+	wanted := s.spare == "" && !s.closing
+	s.mu.Unlock()
+	if !wanted {
+		return
+	}
+	g := s.nextGroup()
+	if g.Make() != nil { // the next Start tries again, and says why
+		return
+	}
+	s.mu.Lock()
+	wanted = s.spare == "" && !s.closing
+	if wanted {
+		s.spare = g
+	}
+	s.mu.Unlock()
+	if !wanted {
+		_ = g.Remove()
+	}
+}
+
+// nextGroup names a group that does not exist yet.
+func (s *cgroupService) nextGroup() cgroupfs.Group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.groups++
+	return s.tree.Sub("b" + strconv.Itoa(s.groups))
 }
 
 // watched returns nil once a supervisor watches this process. While one that

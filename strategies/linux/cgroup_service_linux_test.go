@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/cgroupfs"
 	"github.com/seed329817d7/contain/strategies/internal/proctree"
 )
 
@@ -240,6 +241,8 @@ func TestCgroupBothKilled(t *testing.T) {
 	if err := proctree.Signal(super, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	// The signal goes to one of its threads, and the others run until that one does.
+	eventually(t, "the supervisor is stopped", func() bool { return strings.HasPrefix(statusField(super.PID, "State"), "T") })
 	_ = s.cmd.Process.Kill()
 	_ = proctree.Signal(super, unix.SIGKILL)
 	_ = s.cmd.Wait()
@@ -428,4 +431,53 @@ func TestCgroupConcurrentStarts(t *testing.T) {
 		}
 	}
 	wg.Wait()
+}
+
+// statusField returns a line of proc_pid_status(5), "" if there is no such process.
+func statusField(pid int, name string) string {
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	_, rest, _ := strings.Cut("\n"+string(b), "\n"+name+":")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line)
+}
+
+// The next backend's cgroup is made ahead, and one that a backend was in is
+// never given to another.
+func TestCgroupSpare(t *testing.T) {
+	needCgroup(t)
+	i := install(t, Cgroup())
+	s := i.(*cgroupInstallation).service
+	spare := func() cgroupfs.Group {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.spare
+	}
+	used := map[cgroupfs.Group]bool{}
+	for range 5 {
+		ahead := spare()
+		cmd := exec.Command("/bin/true")
+		p, err := i.Start(cmd, registry.StartOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := p.(*member).group
+		if used[g] {
+			t.Errorf("%s was another backend's", g)
+		}
+		if ahead != "" && g != ahead {
+			t.Errorf("born in %s, while %s was there", g, ahead)
+		}
+		used[g] = true
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		waitDone(t, p)
+		if _, err := os.Stat(string(g)); err == nil {
+			t.Errorf("%s is left", g)
+		}
+		eventually(t, "a spare cgroup", func() bool { return spare() != "" })
+		if pids, err := spare().PIDs(); err != nil || len(pids) > 0 {
+			t.Errorf("in the spare: %v, %v", pids, err)
+		}
+	}
 }

@@ -52,9 +52,6 @@ func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, _ registry.StartOptions) (r
 	if err := pdeathsigIsOurs(cmd.SysProcAttr); err != nil {
 		return nil, refuseStart(cmd, fail(err))
 	}
-	if err := sameAsThread(); err != nil {
-		return nil, refuseStart(cmd, fail(fmt.Errorf("%w: %w", registry.ErrNotPassed, err)))
-	}
 	if err := dirThere(cmd); err != nil {
 		return nil, refuseStart(cmd, err)
 	}
@@ -66,8 +63,11 @@ func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, _ registry.StartOptions) (r
 	bound.Pdeathsig = syscall.SIGKILL
 	cmd.SysProcAttr = &bound
 	var err error
-	onThread(func() { err = cmd.Start() })
+	differs := onThreadAs(func() { err = cmd.Start() })
 	cmd.SysProcAttr = attr
+	if differs != nil {
+		return nil, refuseStart(cmd, fail(fmt.Errorf("%w: %w", registry.ErrNotPassed, differs)))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -290,10 +290,8 @@ func (h *handshake) start(cmd *exec.Cmd) error {
 	var err error
 	if h.owner.initFlags == 0 {
 		err = cmd.Start()
-	} else if err = sameAsThread(); err != nil {
-		err = h.owner.error("start "+h.path, fmt.Errorf("%w: %w", registry.ErrNotPassed, err))
-	} else {
-		onThread(func() { err = cmd.Start() })
+	} else if differs := onThreadAs(func() { err = cmd.Start() }); differs != nil {
+		err = h.owner.error("start "+h.path, fmt.Errorf("%w: %w", registry.ErrNotPassed, differs))
 	}
 	if err == nil {
 		return nil

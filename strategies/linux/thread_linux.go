@@ -52,8 +52,17 @@ var inherited = [...]string{
 // threadIdentity reads that of the calling thread, which must be locked. A link
 // that cannot be read (no such namespace in this kernel) is "".
 func threadIdentity() (id identity, err error) {
-	for i, name := range inherited {
-		id.links[i], _ = os.Readlink("/proc/thread-self/" + name)
+	// Relative to one descriptor: /proc/thread-self is a link, whose walk costs
+	// more than all that is read behind it.
+	self, err := unix.Open("/proc/thread-self", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		var buf [unix.PathMax]byte
+		for i, name := range inherited {
+			if n, err := unix.Readlinkat(self, name, buf[:]); err == nil {
+				id.links[i] = string(buf[:n])
+			}
+		}
+		_ = unix.Close(self)
 	}
 	if id.links[slices.Index(inherited[:], "ns/mnt")] == "" {
 		return id, fmt.Errorf("read /proc/thread-self/ns: is /proc mounted?")
@@ -73,18 +82,32 @@ func threadIdentity() (id identity, err error) {
 
 // sameAsThread says how the calling thread differs from the one that forks
 // backends, or nil.
-func sameAsThread() error {
+func sameAsThread() error { return onThreadAs(func() {}) }
+
+// onThreadAs is onThread for a thread that is the same as the calling one. If it
+// differs, f is not run, and the error says how. It is one call, because each
+// switch to the thread and back costs more than the comparison.
+func onThreadAs(f func()) error {
 	runtime.LockOSThread()
 	mine, err := threadIdentity()
 	runtime.UnlockOSThread()
 	if err != nil {
 		return err
 	}
-	var its identity
-	onThread(func() { its, err = threadIdentity() })
-	if err != nil {
-		return err
-	}
+	onThread(func() {
+		var its identity
+		if its, err = threadIdentity(); err == nil {
+			err = mine.differs(&its)
+		}
+		if err == nil {
+			f()
+		}
+	})
+	return err
+}
+
+// differs says how the caller's identity differs from the forking thread's, or nil.
+func (mine *identity) differs(its *identity) error {
 	for i, name := range inherited {
 		if mine.links[i] != its.links[i] {
 			return fmt.Errorf("the calling thread has %s %q, the thread that forks backends has %q; unshare or setns in the command instead (SysProcAttr.Unshareflags, nsenter)", name, mine.links[i], its.links[i])
