@@ -33,7 +33,21 @@ var worlds = map[string]func(){
 	"nobody":              dropToNobody,
 	"namespace":           func() {},
 	"namespace, mounted":  mountCgroup2,
-	"no users below here": func() { must(os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0)); dropToNobody() },
+	"no users below here": func() { must(forbidUsersBelow()); dropToNobody() },
+	"nobody, no new users": func() {
+		must(refuse(unix.EPERM, refuseNewUser...))
+		dropToNobody()
+	},
+}
+
+// forbidUsersBelow sets the limit of this process's own user namespace, which
+// must not be the host's.
+func forbidUsersBelow() error {
+	maps, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil || len(strings.Fields(string(maps))) != 3 || strings.Fields(string(maps))[2] == "4294967295" {
+		return fmt.Errorf("not in a user namespace of the test's own: %q, %v", maps, err)
+	}
+	return os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0)
 }
 
 func dropToNobody() {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
 // Install implements [registry.Strategy].
@@ -54,31 +56,101 @@ func capable(c uint) bool {
 	return unix.Capget(&hdr, &data[0]) == nil && data[c/32].Effective&(1<<(c%32)) != 0
 }
 
-// whyNoNamespaces adds to a refusal what on this host causes it.
+// whyNoNamespaces adds to a refusal what on this host causes it, and what to do.
 func whyNoNamespaces(err error) error {
-	var own *registry.Error
-	if !errors.As(err, &own) || !errors.Is(err, errors.ErrUnsupported) {
+	var failed *supervisor.StartError
+	if !errors.Is(err, errors.ErrUnsupported) || !errors.As(err, &failed) {
 		return err
 	}
-	if why := namespaceLimits(); why != "" {
-		own.Err = fmt.Errorf("%w (%s)", own.Err, why)
+	if why := (refusedNamespace{failed.Step, failed.Err, !capable(unix.CAP_SYS_ADMIN)}).why("/proc"); why != "" {
+		return fmt.Errorf("%w; %s", err, why)
 	}
 	return err
 }
 
-// namespaceLimits says which setting refuses namespaces to this process.
-func namespaceLimits() string {
-	if capable(unix.CAP_SYS_ADMIN) {
-		return ""
-	}
-	for _, s := range []struct{ file, refuses, advice string }{
-		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1 allows them"},
-		{"/proc/sys/user/max_user_namespaces", "0", "sysctl user.max_user_namespaces is 0"},
-		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "AppArmor allows them only to profiled programs (sysctl kernel.apparmor_restrict_unprivileged_userns)"},
-	} {
-		if b, err := os.ReadFile(s.file); err == nil && strings.TrimSpace(string(b)) == s.refuses {
-			return "user namespaces are refused here: " + s.advice
+// refusedNamespace is a step towards an init that the kernel did not let us take.
+type refusedNamespace struct {
+	step  supervisor.Step
+	err   error
+	users bool // it was to be in a user namespace
+}
+
+// why says which setting refuses it and what to do, as far as the files of proc
+// tell, or "".
+func (r refusedNamespace) why(proc string) string {
+	switch r.step {
+	case supervisor.StepFork:
+		return r.whyNoFork(proc)
+	case supervisor.StepMaps, supervisor.StepProc:
+		if over := mountedOver(proc); len(over) > 0 && r.step == supervisor.StepProc {
+			return fmt.Sprintf("this process's /proc is masked: %s lie under other mounts; have it unmasked (docker and podman: --security-opt systempaths=unconfined or unmask=ALL, Kubernetes: procMount: Unmasked), or name linux/subreaper", strings.Join(over, ", "))
+		}
+		if r.users && setting(proc, appArmorSetting) == "1" {
+			return appArmorAdvice // it lets the namespace be made, and nothing be done in it
 		}
 	}
-	return "if user namespaces are allowed, a seccomp profile refuses them: in a container, allow clone with CLONE_NEWUSER or grant CAP_SYS_ADMIN"
+	return ""
+}
+
+const (
+	appArmorSetting = "kernel/apparmor_restrict_unprivileged_userns"
+	appArmorAdvice  = "AppArmor allows user namespaces only to programs with a profile that has userns: give this one such a profile, or set sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+)
+
+// whyNoFork tells the causes apart by what clone(2) answers: ENOSPC for a limit
+// on the number of namespaces, EUSERS for the depth before Linux 4.9, EPERM or
+// what else it was told for everything that forbids them.
+func (r refusedNamespace) whyNoFork(proc string) string {
+	if errors.Is(r.err, unix.ENOSPC) || errors.Is(r.err, unix.EUSERS) {
+		for _, kind := range []string{"user", "pid", "mnt"} {
+			if name := "max_" + kind + "_namespaces"; setting(proc, "user/"+name) == "0" && (r.users || kind != "user") {
+				return "sysctl user." + name + " is 0 in this user namespace; raise it"
+			}
+		}
+		return "the limit of sysctl user.max_user_namespaces, max_pid_namespaces or max_mnt_namespaces is reached, here or in a user namespace above, or namespaces are nested 32 deep; raise it"
+	}
+	if r.users && setting(proc, "kernel/unprivileged_userns_clone") == "0" {
+		return "user namespaces are refused to the unprivileged: set sysctl kernel.unprivileged_userns_clone=1"
+	}
+	if filtered(proc) {
+		return "a seccomp filter is in force for this process and most likely refuses it: in a container allow clone with CLONE_NEWUSER, CLONE_NEWPID and CLONE_NEWNS in the profile, in a systemd unit drop RestrictNamespaces"
+	}
+	if r.users && setting(proc, appArmorSetting) == "1" {
+		return appArmorAdvice
+	}
+	if r.users {
+		return "no sysctl and no seccomp filter refuses user namespaces; clone(2) does so in a chroot, and for a uid or gid that the user namespace does not map, and a security module (SELinux) may"
+	}
+	return "a security module may refuse it"
+}
+
+// setting reads a sysctl, "" if this kernel does not have it.
+func setting(proc, name string) string {
+	b, _ := os.ReadFile(proc + "/sys/" + name)
+	return strings.TrimSpace(string(b))
+}
+
+// filtered reports whether a seccomp filter is in force, Seccomp in
+// proc_pid_status(5).
+func filtered(proc string) bool {
+	b, _ := os.ReadFile(proc + "/self/status")
+	return strings.Contains(string(b), "\nSeccomp:\t2\n")
+}
+
+// mountedOver returns what lies over parts of /proc: the kernel then refuses a
+// fresh one to a new user namespace, mount_too_revealing in Linux' fs/namespace.c.
+// On an empty directory, as binfmt_misc's is, a mount hides nothing.
+func mountedOver(proc string) []string {
+	b, _ := os.ReadFile(proc + "/self/mountinfo")
+	var over []string
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 || !strings.HasPrefix(fields[4], "/proc/") || fields[4] == "/proc/sys/fs/binfmt_misc" {
+			continue
+		}
+		if !slices.Contains(over, fields[4]) {
+			over = append(over, fields[4])
+		}
+	}
+	return over
 }

@@ -336,13 +336,16 @@ func (h *handshake) shake(limit time.Duration) (supervisor.Message, error) {
 				return none, fail(fmt.Errorf("it speaks version %d of the protocol, this program speaks %d; install the same version of contain", m.A, supervisor.Version))
 			}
 		case supervisor.OpRefused:
+			if refusal := supervisor.Refusal(m.A); refusal == supervisor.RefusedSetup {
+				return none, fail(&supervisor.StartError{Step: supervisor.StepFork, Err: syscall.Errno(m.B)})
+			}
 			return none, fail(fmt.Errorf("it refused: %s: %w", refusals[supervisor.Refusal(m.A)], syscall.Errno(m.B)))
 		case supervisor.OpFailed:
 			step, errno := supervisor.Step(m.A), syscall.Errno(m.B)
 			if step > supervisor.StepGuard { // what os/exec would have met, too
 				return none, execError(h.path, errno)
 			}
-			return none, fail(fmt.Errorf("%s: %w", step, errno))
+			return none, fail(&supervisor.StartError{Step: step, Err: errno})
 		case supervisor.OpReady, supervisor.OpStarted:
 			return m, nil
 		}
@@ -353,7 +356,6 @@ var refusals = map[supervisor.Refusal]string{
 	supervisor.RefusedSecure: "the executable is setuid, setgid or has file capabilities",
 	supervisor.RefusedPeer:   "the credentials of owner and supervisor differ",
 	supervisor.RefusedSpec:   "the description of the backend could not be read",
-	supervisor.RefusedSetup:  "the supervisor could not be forked",
 }
 
 func (h *handshake) dropTheirs() {
