@@ -592,12 +592,28 @@ func foreignRole() {
 	i, err := byName(os.Getenv(strategyEnv)).Install(context.Background(), registry.InstallOptions{OutliveParent: true})
 	must(err)
 	defer i.Close(context.Background())
-	must(foreignThread())
-	_, err = i.Start(exec.Command("/bin/true"), registry.StartOptions{})
-	if errors.Is(err, registry.ErrNotPassed) && strings.Contains(err.Error(), "ns/uts") {
-		say("refused")
-	} else {
-		say("%v", err)
+	for what, change := range map[string]func() error{
+		"ns/uts": foreignThread,
+		"cwd":    func() error { return errors.Join(unix.Unshare(unix.CLONE_FS), unix.Chdir("/proc")) },
+		"ns/mnt": func() error { return unix.Unshare(unix.CLONE_NEWNS) },
+	} {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			runtime.LockOSThread() // for good: this thread is fit for nothing else
+			must(change())
+			expectForeign(i, what)
+		}()
+		<-done
+	}
+	say("refused")
+}
+
+// expectForeign ends the role unless a start is refused for what differs.
+func expectForeign(i registry.Installation, what string) {
+	_, err := i.Start(exec.Command("/bin/true"), registry.StartOptions{})
+	if !errors.Is(err, registry.ErrNotPassed) || !strings.Contains(err.Error(), what) {
+		must(fmt.Errorf("start on a thread with another %s: %v", what, err))
 	}
 }
 
