@@ -58,5 +58,9 @@ func Install(ctx context.Context, cfg Config) (*Containment, error) {
 // OnLeaderExit says what becomes of a backend's other processes when its leader exits.
 func OnLeaderExit(what registry.LeaderExit) StartOption { return containment.OnLeaderExit(what) }
 
+// Breakaway starts a command outside of containment, for one that is meant to
+// live on; see [containment.Breakaway].
+func Breakaway() StartOption { return containment.Breakaway() }
+
 // ParseRequirement reads EVENT=REACH[/ENFORCER], for Config.Require.
 func ParseRequirement(s string) (Requirement, error) { return registry.ParseRequirement(s) }

@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -85,6 +87,21 @@ func (l LeaderExit) String() string {
 // StartOptions are the choices for one backend.
 type StartOptions struct {
 	OnLeaderExit LeaderExit
+	// Breakaway starts the command outside of containment, for one that is meant
+	// to live on: it is nobody's backend, the Process that Start returns is done
+	// from the beginning, and OnLeaderExit means nothing. A strategy that cannot
+	// start it so that it outlives the owner refuses it, see [StartOptions.RefuseBreakaway].
+	Breakaway bool
+}
+
+// RefuseBreakaway returns nil if Breakaway is not set, else an error that wraps
+// errors.ErrUnsupported and has the reason. It is for strategies that contain
+// whatever they start.
+func (o StartOptions) RefuseBreakaway(why string) error {
+	if !o.Breakaway {
+		return nil
+	}
+	return fmt.Errorf("breakaway: %s; to leave containment, start the command by other means: %w", why, errors.ErrUnsupported)
 }
 
 // A Process is a started backend, as far as the strategy's reach goes. It is

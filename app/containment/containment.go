@@ -81,6 +81,16 @@ func OnLeaderExit(what registry.LeaderExit) StartOption {
 	return func(o *registry.StartOptions) { o.OnLeaderExit = what }
 }
 
+// Breakaway starts a command that is meant to live on outside of containment:
+// it outlives this process, and Close and [Backend.Stop] leave it alone. Done is
+// closed from the beginning. It is never done silently: where the strategy, or
+// a job that encloses this process, does not allow it, Start fails, with an
+// error that wraps errors.ErrUnsupported, and nothing runs. Only windows/job
+// can do it (CREATE_BREAKAWAY_FROM_JOB).
+func Breakaway() StartOption {
+	return func(o *registry.StartOptions) { o.Breakaway = true }
+}
+
 // Start starts cmd as a backend, in place of cmd.Start, and leaves cmd as that
 // would: cmd.Process is set and cmd.Wait must be called. If it fails, nothing runs.
 func (c *Containment) Start(cmd *exec.Cmd, opts ...StartOption) (*Backend, error) {

@@ -185,7 +185,10 @@ func (i *fakeInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (reg
 
 // Wrap leaves cmd as it is: a plain start of it is what a fake would do too. It
 // never learns of that start, so the process it returns stays unstarted.
-func (i *fakeInstallation) Wrap(cmd *exec.Cmd, _ registry.StartOptions) (registry.Process, error) {
+func (i *fakeInstallation) Wrap(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
+	if err := opts.RefuseBreakaway("a fake wraps backends only"); err != nil {
+		return nil, err
+	}
 	if err := i.fake.WrapErr; err != nil {
 		return nil, err
 	}

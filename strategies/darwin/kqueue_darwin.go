@@ -84,6 +84,9 @@ func (i *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registr
 		return nil, failed("start "+cmd.Path, registry.ErrClosed)
 	}
 	defer i.starts.Done()
+	if err := opts.RefuseBreakaway("every backend is a child of a supervisor that ends it"); err != nil {
+		return nil, failed("start "+cmd.Path, err)
+	}
 	order, err := i.orderFor(cmd, opts)
 	if err != nil {
 		return nil, err

@@ -137,6 +137,9 @@ func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (r
 		return nil, err
 	}
 	defer i.backends.end()
+	if err := opts.RefuseBreakaway("every backend is born in a cgroup that ends with this process"); err != nil {
+		return nil, refuseStart(cmd, cgroupError(op, err))
+	}
 	if err := ownCgroup(cmd.SysProcAttr); err != nil {
 		return nil, refuseStart(cmd, cgroupError(op, err))
 	}

@@ -18,6 +18,9 @@ import (
 
 // specFor describes cmd to the supervisor, or says what cannot be passed.
 func (i *supervised) specFor(cmd *exec.Cmd, opts registry.StartOptions) (*supervisor.Spec, error) {
+	if err := opts.RefuseBreakaway("every backend is a descendant of a supervisor that ends it"); err != nil {
+		return nil, err
+	}
 	if i.initFlags != 0 && opts.OnLeaderExit == registry.LeaderExitLeave {
 		return nil, fmt.Errorf("%w: nothing in a PID namespace can outlive its init, so what the leader leaves cannot be let go; name linux/subreaper", registry.ErrNotPassed)
 	}

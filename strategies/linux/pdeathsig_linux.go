@@ -38,7 +38,7 @@ func (i *pdeathsigInstallation) Close(ctx context.Context) error {
 	return i.backends.close(ctx, PdeathsigName)
 }
 
-func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, _ registry.StartOptions) (registry.Process, error) {
+func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
 	if err := startable(cmd); err != nil {
 		return nil, err
 	}
@@ -48,6 +48,9 @@ func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, _ registry.StartOptions) (r
 	defer i.backends.end()
 	fail := func(err error) error {
 		return &registry.Error{Op: "start " + cmd.Path, Strategy: PdeathsigName, Err: err}
+	}
+	if err := opts.RefuseBreakaway("every backend has a parent-death signal"); err != nil {
+		return nil, refuseStart(cmd, fail(err))
 	}
 	if err := pdeathsigIsOurs(cmd.SysProcAttr); err != nil {
 		return nil, refuseStart(cmd, fail(err))

@@ -78,7 +78,11 @@ type installation struct {
 
 func (*installation) Cleanup() registry.Cleanup { return registry.CleanupUnsupportedNoop }
 
-func (i *installation) Start(cmd *exec.Cmd, _ registry.StartOptions) (registry.Process, error) {
+func (i *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
+	err := opts.RefuseBreakaway("Close ends every process that was started here")
+	if err != nil {
+		return nil, &registry.Error{Op: "start " + cmd.Path, Strategy: Name, Err: err}
+	}
 	p, err := i.start(cmd)
 	if err != nil {
 		return nil, &registry.Error{Op: "start " + cmd.Path, Strategy: Name, Err: err}

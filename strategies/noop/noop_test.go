@@ -202,3 +202,12 @@ func TestNeverChosenSilently(t *testing.T) {
 		t.Errorf("Target: %q", got)
 	}
 }
+
+func TestBreakawayIsRefused(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	_, err := install(t).Start(cmd, registry.StartOptions{Breakaway: true})
+	var e *registry.Error
+	if !errors.Is(err, errors.ErrUnsupported) || !errors.As(err, &e) || e.Strategy != noop.Name || cmd.Process != nil {
+		t.Errorf("%v, process %v", err, cmd.Process)
+	}
+}

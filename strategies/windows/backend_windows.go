@@ -62,7 +62,7 @@ func refused(attr *syscall.SysProcAttr) error {
 	case attr.CreationFlags&windows.CREATE_SUSPENDED != 0:
 		return fmt.Errorf("%w: SysProcAttr.CreationFlags has CREATE_SUSPENDED: a backend is created suspended, and resumed once it is in its job; remove the flag", registry.ErrNotPassed)
 	case attr.CreationFlags&windows.CREATE_BREAKAWAY_FROM_JOB != 0:
-		return fmt.Errorf("%w: SysProcAttr.CreationFlags has CREATE_BREAKAWAY_FROM_JOB: to leave containment, start the command without it", registry.ErrNotPassed)
+		return fmt.Errorf("%w: SysProcAttr.CreationFlags has CREATE_BREAKAWAY_FROM_JOB: to leave containment, set StartOptions.Breakaway", registry.ErrNotPassed)
 	}
 	return nil
 }
@@ -71,14 +71,10 @@ func refused(attr *syscall.SysProcAttr) error {
 // with which a process is born in its job, cannot be passed through package
 // syscall (Go 1.26).
 func (b *backend) startSuspended(cmd *exec.Cmd) error {
-	callers, cancel := cmd.SysProcAttr, cmd.Cancel
-	attr := &syscall.SysProcAttr{}
-	if callers != nil {
-		*attr = *callers
+	cancel := cmd.Cancel
+	if cmd.SysProcAttr != nil {
+		b.flags = cmd.SysProcAttr.CreationFlags
 	}
-	b.flags = attr.CreationFlags
-	attr.CreationFlags |= windows.CREATE_SUSPENDED
-	cmd.SysProcAttr = attr
 	if cancel != nil && b.onLeaderExit == registry.LeaderExitWait {
 		// The one way to know that the leader's end was ordered.
 		cmd.Cancel = func() error {
@@ -86,12 +82,25 @@ func (b *backend) startSuspended(cmd *exec.Cmd) error {
 			return cancel()
 		}
 	}
-	err := cmd.Start()
-	cmd.SysProcAttr = callers
+	err := startWith(cmd, windows.CREATE_SUSPENDED)
 	if err != nil {
 		cmd.Cancel = cancel
 	}
 	return err
+}
+
+// startWith starts cmd with more creation flags, and leaves its SysProcAttr as
+// it was.
+func startWith(cmd *exec.Cmd, flags uint32) error {
+	callers := cmd.SysProcAttr
+	attr := &syscall.SysProcAttr{}
+	if callers != nil {
+		*attr = *callers
+	}
+	attr.CreationFlags |= flags
+	cmd.SysProcAttr = attr
+	defer func() { cmd.SysProcAttr = callers }()
+	return cmd.Start()
 }
 
 // contain puts the suspended leader into the job and lets it run. If it fails,
@@ -107,6 +116,11 @@ func (b *backend) contain(cmd *exec.Cmd) error {
 	if err := b.in.add(b); err != nil {
 		return err
 	}
+	return b.resume()
+}
+
+// resume lets the leader run.
+func (b *backend) resume() error {
 	if err := sys.resume(b.leader); err != nil {
 		if exited(b.leader) {
 			return fmt.Errorf("PID %d was ended before its first instruction: %w", b.pid, os.ErrProcessDone)

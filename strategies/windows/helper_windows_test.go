@@ -39,7 +39,7 @@ const (
 
 func TestMain(m *testing.M) {
 	roles := map[string]func(){
-		"node": node, "owner": owner, "breakaway": breakaway, "onbreak": onBreak, "console": console, "exit": func() {},
+		"node": node, "owner": owner, "releaser": releaser, "breakaway": breakaway, "onbreak": onBreak, "console": console, "exit": func() {},
 	}
 	if role := os.Getenv(envRole); role != "" {
 		time.AfterFunc(maxLife, func() { os.Exit(99) })

@@ -28,6 +28,14 @@
 // What the caller set is kept. CREATE_SUSPENDED and CREATE_BREAKAWAY_FROM_JOB
 // contradict containment and are refused with registry.ErrNotPassed.
 //
+// # Breakaway
+//
+// A command that is started with StartOptions.Breakaway is in no job at all, and
+// so outlives this process. It does not run until that has been checked: where a
+// job around this process's own keeps it, it is ended without having run an
+// instruction, and the error wraps errors.ErrUnsupported. Silent breakaway is
+// never allowed.
+//
 // # Signals
 //
 // Signal(os.Kill) and Kill terminate. Terminate, Signal(os.Interrupt) and
@@ -95,7 +103,7 @@ func (strategy) Describe() registry.Description {
 		Limits: []string{
 			"a process that something else starts on request was never inside: WMI, the task scheduler, services, COM servers, remote execution",
 			"a process created with another parent (PROC_THREAD_ATTRIBUTE_PARENT_PROCESS) is in that parent's job: a backend that may open a process outside can start a child there",
-			"breakaway is refused to backends (access denied); what the service itself starts by other means may leave with CREATE_BREAKAWAY_FROM_JOB",
+			"breakaway is refused to backends (access denied); a service that is killed while it starts a command with Breakaway can leave one suspended process that has run no instruction; what the service itself starts by other means may leave with CREATE_BREAKAWAY_FROM_JOB",
 			"whoever duplicates a job's handle out of this process keeps that job alive",
 			"a process with input or output that a driver does not complete ends late",
 			"with on-leader-exit leave, what is left stays in the service's job, since membership is for life, and ends with the service",

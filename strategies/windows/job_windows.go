@@ -120,6 +120,9 @@ func (in *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (regist
 	if err := refused(cmd.SysProcAttr); err != nil {
 		return nil, failed(op, err)
 	}
+	if opts.Breakaway {
+		return startOutside(cmd, in.cleanup)
+	}
 	b, err := newBackend(in, opts)
 	if err != nil {
 		return nil, failed(op, err)
