@@ -30,6 +30,13 @@ type Config struct {
 	Grace time.Duration
 	// OutliveParent leaves this process unbound from its own parent.
 	OutliveParent bool
+	// DieWithParent ends this process, and so every backend, when its parent
+	// process ends. Linux strategies bind by default, with SIGTERM, so it only asks
+	// that they have. Windows has no such signal: there a watch is put on the
+	// parent, known by its start time, and this process is terminated with exit
+	// code 1, without a chance to clean up. Elsewhere, and together with
+	// OutliveParent, Install fails. It stays in force after Close.
+	DieWithParent bool
 	// Supervisor is the path of an installed contain command to be used as the
 	// supervisor, in place of this executable started again.
 	Supervisor string
@@ -72,6 +79,9 @@ func (c Config) resolve(ctx context.Context, try func(context.Context, registry.
 	if c.Grace < 0 {
 		return registry.Resolution{}, &registry.Error{Op: "install", Err: fmt.Errorf("Config.Grace is %v; give 0 for the default or a positive time", c.Grace)}
 	}
+	if c.DieWithParent && c.OutliveParent {
+		return registry.Resolution{}, &registry.Error{Op: "install", Err: errors.New("Config.DieWithParent and Config.OutliveParent contradict each other; set one")}
+	}
 	res, err := c.registry().Resolve(ctx, registry.CurrentPlatform(), registry.Wanted{
 		Strategy: c.Strategy, Require: c.Require, BestEffort: c.BestEffort,
 		Try: func(ctx context.Context, s registry.Strategy) error {
@@ -94,8 +104,22 @@ func (c Config) install(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.bindToParent(in.Cleanup()); err != nil {
+		return nil, compose(err, in.Close(context.WithoutCancel(ctx)))
+	}
 	c.announce(ctx, res)
 	return newSession(c, res, in), nil
+}
+
+// bindToParent sees to DieWithParent; bound is what the strategy has done.
+func (c Config) bindToParent(bound registry.Cleanup) error {
+	if !c.DieWithParent || bound == registry.CleanupLinuxParentDeathSignal {
+		return nil
+	}
+	if err := dieWithParent(); err != nil {
+		return &registry.Error{Op: "die with the parent", Err: err}
+	}
+	return nil
 }
 
 var errNoInstallation = errors.New("Install returned no installation and no error")

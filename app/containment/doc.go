@@ -24,9 +24,9 @@
 // # Effects on this process
 //
 // Most strategies bind this process to its parent as well: on Linux it gets
-// SIGTERM when its parent ends. [Config].OutliveParent turns that off. Such
-// effects are shared by all that use this package in the process, and stay after
-// Close.
+// SIGTERM when its parent ends. [Config].OutliveParent turns that off. On
+// Windows [Config].DieWithParent asks for as much. Such effects are shared by all
+// that use this package in the process, and stay after Close.
 //
 // # Limits
 //

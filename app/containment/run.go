@@ -139,18 +139,28 @@ func (r *run) under(ctx context.Context, in registry.Installation, d registry.De
 	signals, release := catchSignals(r.cmd) // before the start, so that none is missed
 	defer release()
 	g := &guard{opts: r.opts, forced: make(map[int]bool)}
-	p, err := in.Start(r.cmd, registry.StartOptions{OnLeaderExit: r.opts.OnLeaderExit})
-	if err == nil {
-		g.proc = p
-		r.started(ctx, d)
-		err = g.untilGone(ctx, r.cmd, signals)
-	}
+	err := r.guarded(ctx, in, d, g, signals)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), registry.SupervisorKillDeadline)
 	defer cancel()
 	if closeErr := in.Close(closing); closeErr != nil {
 		err = compose(err, closeErr)
 	}
 	return result(r.cmd.ProcessState, len(g.forced)), err
+}
+
+// guarded starts the command, once the parent is watched, and waits for its end.
+func (r *run) guarded(ctx context.Context, in registry.Installation, d registry.Description, g *guard, signals <-chan os.Signal) error {
+	over := make(chan struct{})
+	defer close(over)
+	orphaned, err := parentGone(r.opts.DieWithParent, over)
+	if err != nil {
+		return &registry.Error{Op: "run " + r.cmd.Path, Err: err}
+	}
+	if g.proc, err = in.Start(r.cmd, registry.StartOptions{OnLeaderExit: r.opts.OnLeaderExit}); err != nil {
+		return err
+	}
+	r.started(ctx, d)
+	return g.untilGone(ctx, r.cmd, signals, orphaned)
 }
 
 func result(state *os.ProcessState, forced int) registry.RunResult {
@@ -172,13 +182,9 @@ type guard struct {
 
 // untilGone returns when the leader has been waited for and nothing of the
 // backend is left, or could not be ended within the kill deadline.
-func (g *guard) untilGone(ctx context.Context, cmd *exec.Cmd, signals <-chan os.Signal) (err error) {
+func (g *guard) untilGone(ctx context.Context, cmd *exec.Cmd, signals <-chan os.Signal, orphaned <-chan struct{}) (err error) {
 	leader := make(chan error, 1)
 	go func() { leader <- cmd.Wait() }()
-	over := make(chan struct{})
-	defer close(over)
-	orphaned := parentGone(g.opts.DieWithParent, over)
-
 	gone, cancelled := g.proc.Done(), ctx.Done()
 	for leader != nil || gone != nil {
 		select {

@@ -15,8 +15,5 @@ func catchSignals(*exec.Cmd) (signals <-chan os.Signal, release func()) {
 	return caught, func() { signal.Stop(caught) }
 }
 
-// parentGone returns nil: a parent's end is not noticed here.
-func parentGone(bool, <-chan struct{}) <-chan struct{} { return nil }
-
 // fatalSignal returns 0: no process ends by a signal here.
 func fatalSignal(*os.ProcessState) int { return 0 }

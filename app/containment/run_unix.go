@@ -59,9 +59,9 @@ func sharesTerminal(cmd *exec.Cmd) bool {
 // parentGone returns a channel that is closed when this process has got another
 // parent, if that is wanted. It polls: no event for it is common to all Unix
 // systems, and where there is a good one the strategy is a Runner and uses it.
-func parentGone(wanted bool, over <-chan struct{}) <-chan struct{} {
+func parentGone(wanted bool, over <-chan struct{}) (<-chan struct{}, error) {
 	if !wanted {
-		return nil
+		return nil, nil
 	}
 	gone := make(chan struct{})
 	parent := os.Getppid()
@@ -77,7 +77,7 @@ func parentGone(wanted bool, over <-chan struct{}) <-chan struct{} {
 		}
 		close(gone)
 	}()
-	return gone
+	return gone, nil
 }
 
 // fatalSignal returns the number of the signal that ended the process, or 0.

@@ -207,7 +207,7 @@ func (i *supervised) wrap(cmd *exec.Cmd, opts registry.StartOptions) (registry.P
 // attributeError names the strategy in an error about what cannot be passed,
 // and leaves those that os/exec would have returned as they are.
 func (i *supervised) attributeError(path string, err error) error {
-	if errors.Is(err, registry.ErrNotPassed) {
+	if errors.Is(err, registry.ErrNotPassed) || errors.Is(err, errors.ErrUnsupported) {
 		return i.error("start "+path, err)
 	}
 	return err

@@ -21,7 +21,8 @@
 // not. A process in these jobs that has an unhandled exception, this one
 // included, ends without the crash dialog
 // (JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION). Nothing binds this process to
-// its own parent, so InstallOptions.OutliveParent changes nothing.
+// its own parent, so InstallOptions.OutliveParent changes nothing; package
+// containment can watch the parent (Config.DieWithParent).
 //
 // # SysProcAttr
 //

@@ -1,0 +1,140 @@
+package containment
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/windows"
+)
+
+// errNoParent: under Wine, the process that a Unix program started has none.
+var errNoParent = errors.New("this process has no parent process (its PID is 0)")
+
+var errParentGone = errors.New("the parent process has ended already; start this process from one that lives, or do not ask to die with it")
+
+// parentExitCode is what a process that ends because its parent did exits with.
+const parentExitCode = 1
+
+// parentGone returns a channel that is closed when this process's parent has
+// ended, if that is wanted, and watches until over is closed. It is nil where
+// there is no parent that could end.
+func parentGone(wanted bool, over <-chan struct{}) (<-chan struct{}, error) {
+	if !wanted {
+		return nil, nil
+	}
+	gone, err := watchParent(over)
+	if errors.Is(err, errNoParent) {
+		return nil, nil
+	}
+	return gone, err
+}
+
+func watchParent(over <-chan struct{}) (<-chan struct{}, error) {
+	parent, err := openParent()
+	if err != nil {
+		return nil, err
+	}
+	stop, err := windows.CreateEvent(nil, 1, 0, nil)
+	if err != nil {
+		_ = windows.CloseHandle(parent)
+		return nil, fmt.Errorf("watch the parent process: CreateEvent: %w", err)
+	}
+	gone, waited := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(waited)
+		event, err := windows.WaitForMultipleObjects([]windows.Handle{parent, stop}, false, windows.INFINITE)
+		if err != nil || event != windows.WAIT_OBJECT_0+1 { // a wait that fails counts as the end
+			close(gone)
+		}
+	}()
+	go func() {
+		select {
+		case <-over:
+			_ = windows.SetEvent(stop)
+		case <-waited:
+		}
+		<-waited
+		_ = windows.CloseHandle(stop)
+		_ = windows.CloseHandle(parent)
+	}()
+	return gone, nil
+}
+
+// openParent returns a handle of the process that started this one. Windows
+// keeps only its PID, which may be another's by now: a process that started
+// later than this one cannot be the parent.
+// https://learn.microsoft.com/windows/win32/api/tlhelp32/ns-tlhelp32-processentry32
+func openParent() (windows.Handle, error) {
+	pid := os.Getppid()
+	if pid == 0 {
+		return 0, errNoParent
+	}
+	if pid < 0 {
+		return 0, errors.New("the parent process is not known (CreateToolhelp32Snapshot)")
+	}
+	h, err := windows.OpenProcess(windows.SYNCHRONIZE|windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
+	switch {
+	case errors.Is(err, windows.ERROR_INVALID_PARAMETER): // no process has that PID
+		return 0, fmt.Errorf("%w (OpenProcess %d: %w)", errParentGone, pid, err)
+	case err != nil:
+		return 0, fmt.Errorf("open the parent process, PID %d, to watch it; if it may not be opened, do not ask to die with it: %w", pid, err)
+	}
+	if err := isParent(h); err != nil {
+		_ = windows.CloseHandle(h)
+		return 0, fmt.Errorf("PID %d: %w", pid, err)
+	}
+	return h, nil
+}
+
+func isParent(h windows.Handle) error {
+	theirs, err := created(h)
+	if err != nil {
+		return err
+	}
+	ours, err := created(windows.CurrentProcess())
+	if err != nil {
+		return err
+	}
+	if theirs >= ours {
+		return fmt.Errorf("%w; a process that started later has its PID", errParentGone)
+	}
+	return nil
+}
+
+// created returns when a process was created, in nanoseconds.
+func created(h windows.Handle) (int64, error) {
+	var creation, exit, kernel, user windows.Filetime
+	if err := windows.GetProcessTimes(h, &creation, &exit, &kernel, &user); err != nil {
+		return 0, fmt.Errorf("GetProcessTimes: %w", err)
+	}
+	return creation.Nanoseconds(), nil
+}
+
+// parentBinding is of this process, which is bound at most once.
+var parentBinding struct {
+	mu    sync.Mutex
+	bound bool
+}
+
+// dieWithParent has this process terminated when its parent ends.
+func dieWithParent() error {
+	parentBinding.mu.Lock()
+	defer parentBinding.mu.Unlock()
+	if parentBinding.bound {
+		return nil
+	}
+	gone, err := watchParent(nil)
+	if err != nil {
+		return err
+	}
+	parentBinding.bound = true
+	go func() {
+		<-gone
+		// Not os.Exit: what hangs at the end of a process, a DLL's detach for one,
+		// must not keep this one.
+		_ = windows.TerminateProcess(windows.CurrentProcess(), parentExitCode)
+	}()
+	return nil
+}
