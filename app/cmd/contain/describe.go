@@ -52,7 +52,9 @@ func newDescribe() *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 			defer cancel()
-			text, err := render(newReport(ctx, registry.Default(), registry.CurrentPlatform(), entries))
+			report := newReport(ctx, registry.Default(), registry.CurrentPlatform(), entries)
+			report.Enclosing = findEnclosing()
+			text, err := render(report)
 			if err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ type description struct {
 	Platform   registry.Platform `json:"platform"` // this host's, whatever is shown
 	Active     string            `json:"active"`   // in force here by default; "" if nothing is
 	Strategies []strategyEntry   `json:"strategies"`
+	Enclosing  *enclosingJob     `json:"enclosing,omitempty"` // absent where there are no jobs
 }
 
 type strategyEntry struct {

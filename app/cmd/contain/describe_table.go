@@ -35,7 +35,11 @@ func renderTable(d description) string {
 		rows = append(rows, cells(e, width)...)
 	}
 	var b strings.Builder
-	b.WriteString(strings.Join(wrap(headline(d), tableWidth), "\n") + "\n" + legend + "\n" + moreLegend + "\n\n")
+	b.WriteString(strings.Join(wrap(headline(d), tableWidth), "\n") + "\n")
+	if d.Enclosing != nil {
+		b.WriteString(strings.Join(wrap(d.Enclosing.String(), tableWidth), "\n") + "\n")
+	}
+	b.WriteString(legend + "\n" + moreLegend + "\n\n")
 	writeRows(&b, rows)
 	b.WriteString("\n" + more + "\n")
 	return b.String()
