@@ -47,7 +47,8 @@
 // # What was run
 //
 // The tests run under Wine: kill-on-close with the owner terminated, panicking
-// and exiting, nesting, breakaway allowed and refused, each failure on the way
+// and exiting, nesting, breakaway allowed and refused, by this process's job and
+// by one around it, each failure on the way
 // into a job, and a lost message. Not run there, and resting on Microsoft's
 // pages, are CTRL_BREAK, the crash dialog, and the refusal to nest in a job with
 // user-interface limits. NtResumeProcess, which lets a backend run, is in every
@@ -58,6 +59,9 @@
 //   - Job objects: https://learn.microsoft.com/windows/win32/procthread/job-objects
 //   - Nested jobs: https://learn.microsoft.com/windows/win32/procthread/nested-jobs
 //   - Limits: https://learn.microsoft.com/windows/win32/api/winnt/ns-winnt-jobobject_basic_limit_information
+//   - Breakaway: https://learn.microsoft.com/windows/win32/procthread/process-creation-flags
+//   - TerminateJobObject: https://learn.microsoft.com/windows/win32/api/jobapi2/nf-jobapi2-terminatejobobject
+//   - CTRL_BREAK: https://learn.microsoft.com/windows/console/generateconsolectrlevent
 //   - Completion port messages: https://learn.microsoft.com/windows/win32/api/winnt/ns-winnt-jobobject_associate_completion_port
 //
 // The package describes itself on every operating system; elsewhere than on
