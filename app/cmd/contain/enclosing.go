@@ -18,12 +18,6 @@ type enclosingJob struct {
 	Reason      string `json:"reason,omitempty"` // why something is not known
 }
 
-const (
-	breakawayAllowed = "allowed"
-	breakawayRefused = "refused"
-	breakawayUnknown = "unknown"
-)
-
 // String is one line for people.
 func (e *enclosingJob) String() string {
 	if !e.InJob {

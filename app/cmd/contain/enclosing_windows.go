@@ -13,6 +13,13 @@ import (
 
 var procIsProcessInJob = windows.NewLazySystemDLL("kernel32.dll").NewProc("IsProcessInJob")
 
+// What enclosingJob.Breakaway says.
+const (
+	breakawayAllowed = "allowed"
+	breakawayRefused = "refused"
+	breakawayUnknown = "unknown"
+)
+
 // jobLimits are the flags of JOBOBJECT_BASIC_LIMIT_INFORMATION.
 // https://learn.microsoft.com/windows/win32/api/winnt/ns-winnt-jobobject_basic_limit_information
 var jobLimits = []struct {
