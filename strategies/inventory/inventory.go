@@ -1,0 +1,67 @@
+// Package inventory finds the containments that are alive on this host, and
+// ends one.
+//
+// Nothing is written for it: all is derived from the process table, so that
+// nothing can be left behind or out of date. What the caller may not see (on
+// Linux: whose executable it may not read, proc_pid_exe(5)) is not listed.
+//
+// Only Linux is read. Elsewhere every function returns an error that wraps
+// errors.ErrUnsupported, never an empty list.
+package inventory
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/seed329817d7/contain/strategies/internal/proctree"
+)
+
+// Process names a process for people.
+type Process struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
+}
+
+// Containment is one backend of a service, or one contain run.
+type Containment struct {
+	// ID tells it from every other since boot.
+	ID       string
+	Strategy string
+	Owner    Process
+	// Leader is the first process, or the oldest that is left if that has exited.
+	Leader Process
+	// Processes counts what is alive of the tree.
+	Processes int
+	Age       time.Duration
+
+	anchor  proctree.Process // the supervisor, or the leader in a service's cgroup
+	proxy   proctree.Process // its death is the order to kill; none in a service's cgroup
+	leader  proctree.Process
+	members func() ([]proctree.Process, error)
+}
+
+// List returns the containments that the caller may see, oldest first.
+func List() ([]Containment, error) {
+	found, err := list()
+	if err != nil {
+		return nil, fmt.Errorf("list the containments of this host: %w", err)
+	}
+	return found, nil
+}
+
+// Stop ends c: SIGTERM, and after grace by force. It returns how many processes
+// were left when the deadline after the use of force, or ctx, had passed. Every
+// signal goes to a process whose identity was compared after its pidfd was opened.
+func Stop(ctx context.Context, c Containment, grace time.Duration) (left int, err error) {
+	if left, err = stop(ctx, c, grace); err != nil {
+		return left, fmt.Errorf("stop containment %s: %w", c.ID, err)
+	}
+	return left, nil
+}
+
+// id is short and, with the start time, unambiguous.
+func id(p proctree.Process) string {
+	return strconv.Itoa(p.PID) + "-" + strconv.FormatUint(p.Start, 36)
+}

@@ -1,0 +1,305 @@
+package inventory
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/cgroupfs"
+	"github.com/seed329817d7/contain/strategies/internal/proctree"
+)
+
+// What every supervisor process is called: as its argv, and as its thread, which
+// keeps 15 bytes.
+const (
+	argv0 = "contain-supervisor"
+	comm  = "contain-supervi"
+)
+
+// allBlocked is SigBlk in proc_pid_status(5) of a process that blocks every
+// signal but KILL and STOP. Supervisors do; what blocks by way of libc leaves out
+// the two that libc keeps for itself.
+const allBlocked = "fffffffffffbfeff"
+
+// snapshot is one reading of the process table.
+type snapshot struct {
+	table []proctree.Process
+	byPID map[int]proctree.Process
+	now   time.Duration // since boot
+}
+
+func list() ([]Containment, error) {
+	table, err := proctree.All()
+	if err != nil {
+		return nil, err
+	}
+	s := snapshot{table: table, byPID: make(map[int]proctree.Process)}
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return nil, os.NewSyscallError("clock_gettime", err)
+	}
+	s.now = time.Duration(now.Nano())
+	for _, p := range table {
+		s.byPID[p.PID] = p
+	}
+	var found []Containment
+	owners := make(map[int]bool)
+	for _, p := range table {
+		if p.Zombie || !named(p) {
+			continue
+		}
+		if c, ok := s.supervised(p); ok {
+			found = append(found, c)
+		} else if !owners[p.PPID] {
+			owners[p.PPID] = true
+			found = append(found, s.service(s.byPID[p.PPID])...)
+		}
+	}
+	slices.SortFunc(found, func(a, b Containment) int { return older(a.anchor, b.anchor) })
+	return found, nil
+}
+
+// older orders by start time.
+func older(p, q proctree.Process) int {
+	if p.Start != q.Start {
+		if p.Start < q.Start {
+			return -1
+		}
+		return 1
+	}
+	return p.PID - q.PID
+}
+
+// named reports whether p has the names of a supervisor and the caller may see it.
+func named(p proctree.Process) bool {
+	cmdline, err := os.ReadFile(file(p.PID, "cmdline"))
+	if err != nil || p.Name != comm || strings.TrimRight(string(cmdline), "\x00") != argv0 {
+		return false
+	}
+	_, err = os.Stat(file(p.PID, "exe"))
+	return err == nil
+}
+
+func file(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
+
+// status returns the fields of a line of proc_pid_status(5).
+func status(pid int, key string) []string {
+	text, _ := os.ReadFile(file(pid, "status"))
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, key+":"); ok {
+			return strings.Fields(rest)
+		}
+	}
+	return nil
+}
+
+// fork reports whether p can be a fork of parent that never called exec, as a
+// supervisor is one of its proxy: they run the same file as the same user. So no
+// namesake can have another user's process killed in its proxy's place.
+func fork(p, parent int) bool {
+	if !slices.Equal(status(p, "Uid"), status(parent, "Uid")) {
+		return false
+	}
+	a, errA := os.Stat(file(p, "exe"))
+	b, errB := os.Stat(file(parent, "exe"))
+	return errA == nil && errB == nil && os.SameFile(a, b)
+}
+
+// supervised is the containment below the supervisor p, if it is one.
+func (s *snapshot) supervised(p proctree.Process) (Containment, bool) {
+	proxy, ok := s.byPID[p.PPID]
+	if !ok || !slices.Equal(status(p.PID, "SigBlk"), []string{allBlocked}) || !fork(p.PID, proxy.PID) {
+		return Containment{}, false
+	}
+	owner := proxy
+	if named(proxy) { // in contain run the command is its own proxy
+		owner = s.byPID[proxy.PPID]
+	}
+	members := proctree.Alive(proctree.Below(s.table, p.PID))
+	leader, ok := first(members, p.PID)
+	if !ok {
+		return Containment{}, false
+	}
+	strategy := "linux/subreaper"
+	if len(status(p.PID, "NSpid")) > len(status(proxy.PID, "NSpid")) {
+		strategy = "linux/pidns"
+	} else if g := group(leader.PID); g != group(p.PID) && strings.HasPrefix(filepath.Base(g), cgroupfs.Prefix) {
+		strategy = "linux/cgroup"
+	}
+	c := s.containment(strategy, owner, p, leader, len(members))
+	c.proxy = proxy
+	c.members = func() ([]proctree.Process, error) { return below(p) }
+	return c, true
+}
+
+// below returns what is alive under the supervisor p, and p itself.
+func below(p proctree.Process) ([]proctree.Process, error) {
+	if now, err := proctree.Lookup(p.PID); err != nil || !now.Same(p) || now.Zombie {
+		return nil, ignoreDone(err)
+	}
+	found, err := proctree.Descendants(p.PID)
+	return append(proctree.Alive(found), p), ignoreDone(err)
+}
+
+func ignoreDone(err error) error {
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
+// first is the oldest child of parent, or the oldest of all.
+func first(ps []proctree.Process, parent int) (proctree.Process, bool) {
+	if len(ps) == 0 {
+		return proctree.Process{}, false
+	}
+	return slices.MinFunc(ps, func(a, b proctree.Process) int {
+		if child := a.PPID == parent; child != (b.PPID == parent) {
+			if child {
+				return -1
+			}
+			return 1
+		}
+		return older(a, b)
+	}), true
+}
+
+func (s *snapshot) containment(strategy string, owner, anchor, leader proctree.Process, n int) Containment {
+	const tick = time.Second / 100 // USER_HZ, proc_pid_stat(5): 100 on every architecture that Go has
+	return Containment{
+		ID: id(anchor), Strategy: strategy, Processes: n,
+		Owner:  Process{owner.PID, owner.Name},
+		Leader: Process{leader.PID, leader.Name},
+		Age:    max(0, s.now-time.Duration(anchor.Start)*tick),
+		anchor: anchor, leader: leader,
+	}
+}
+
+// group is the path of pid's cgroup in the hierarchy of version 2, cgroups(7).
+func group(pid int) string {
+	text, _ := os.ReadFile(file(pid, "cgroup"))
+	for line := range strings.Lines(string(text)) {
+		if path, ok := strings.CutPrefix(line, "0::"); ok {
+			return strings.TrimSuffix(path, "\n")
+		}
+	}
+	return ""
+}
+
+// service returns the backends that owner has in cgroups of its own: each is
+// named after its PID, as that is in its PID namespace.
+func (s *snapshot) service(owner proctree.Process) []Containment {
+	numbers := status(owner.PID, "NSpid")
+	if len(numbers) == 0 {
+		return nil
+	}
+	prefix := cgroupfs.Prefix + numbers[len(numbers)-1] + "-"
+	groups := make(map[string][]proctree.Process)
+	for _, p := range proctree.Alive(s.table) {
+		if g := backendGroup(group(p.PID), prefix); g != "" {
+			groups[g] = append(groups[g], p)
+		}
+	}
+	var found []Containment
+	for g, members := range groups {
+		leader, _ := first(members, owner.PID)
+		c := s.containment("linux/cgroup", owner, leader, leader, len(members))
+		c.members = func() ([]proctree.Process, error) { return inGroup(g) }
+		found = append(found, c)
+	}
+	return found
+}
+
+// backendGroup cuts path after the element that follows the one with the prefix.
+func backendGroup(path, prefix string) string {
+	elements := strings.Split(path, "/")
+	for i, e := range elements[:len(elements)-1] {
+		if strings.HasPrefix(e, prefix) && strings.HasPrefix(elements[i+1], "b") {
+			return strings.Join(elements[:i+2], "/")
+		}
+	}
+	return ""
+}
+
+func inGroup(g string) (found []proctree.Process, err error) {
+	table, err := proctree.All()
+	for _, p := range proctree.Alive(table) {
+		if own := group(p.PID); own == g || strings.HasPrefix(own, g+"/") {
+			found = append(found, p)
+		}
+	}
+	return found, err
+}
+
+func stop(ctx context.Context, c Containment, grace time.Duration) (int, error) {
+	if err := ignoreDone(c.terminate()); err != nil {
+		return c.Processes, err
+	}
+	left, err := c.wait(ctx, grace, nil)
+	if left == 0 || err != nil {
+		return left, err
+	}
+	return c.wait(ctx, registry.SupervisorKillDeadline, c.kill)
+}
+
+// terminate asks the leader, or every process of a service's cgroup, to end.
+func (c *Containment) terminate() error {
+	if c.proxy.PID != 0 {
+		return proctree.Signal(c.leader, syscall.SIGTERM)
+	}
+	return c.signalMembers(syscall.SIGTERM)
+}
+
+// kill gives the supervisor the order to kill. Where there is no proxy (any
+// more), the members are killed one by one; the caller repeats it.
+func (c *Containment) kill() error {
+	if c.proxy.PID != 0 {
+		err := proctree.Signal(c.proxy, syscall.SIGKILL)
+		if !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+	}
+	return c.signalMembers(syscall.SIGKILL)
+}
+
+// signalMembers signals all but the supervisor, which ends when all have.
+func (c *Containment) signalMembers(sig syscall.Signal) error {
+	members, err := c.members()
+	errs := []error{err}
+	for _, p := range members {
+		if c.proxy.PID == 0 || !p.Same(c.anchor) {
+			errs = append(errs, ignoreDone(proctree.Signal(p, sig)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// wait waits until nothing is left, and does again before each look.
+func (c *Containment) wait(ctx context.Context, d time.Duration, again func() error) (int, error) {
+	const pause = 10 * time.Millisecond
+	for deadline := time.Now().Add(d); ; {
+		if again != nil {
+			if err := again(); err != nil {
+				return c.Processes, err
+			}
+		}
+		members, err := c.members()
+		if err != nil || len(members) == 0 || time.Now().After(deadline) {
+			return len(members), err
+		}
+		select {
+		case <-ctx.Done():
+			return len(members), ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
