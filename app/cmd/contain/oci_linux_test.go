@@ -390,7 +390,7 @@ func ociOrphans(t *testing.T, contain string) {
 				if entrypoint == nil {
 					return status(pid, "Name") == "sleep" && living == 10
 				}
-				return living == 2+10 && named(pid, "sleep")
+				return living == 2+10 && hasNamed(pid, "sleep")
 			})
 			for range 10 {
 				p.say("go")
@@ -409,10 +409,10 @@ func ociOrphans(t *testing.T, contain string) {
 	}
 }
 
-// named reports whether one of the processes below pid has a name.
-func named(pid int, name string) bool {
+// hasNamed reports whether one of the processes below pid has a name.
+func hasNamed(pid int, name string) bool {
 	for _, child := range childrenOf(pid) {
-		if status(child, "Name") == name || named(child, name) {
+		if status(child, "Name") == name || hasNamed(child, name) {
 			return true
 		}
 	}

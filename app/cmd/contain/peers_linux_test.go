@@ -264,7 +264,7 @@ func (p *peer) reaps(t *testing.T, contain string) bool {
 	defer l.end()
 	l.live.expect("ready")
 	pid := l.cmd.Process.Pid
-	eventually(t, "the command is sleep", func() bool { return named(pid, "sleep") })
+	eventually(t, "the command is sleep", func() bool { return hasNamed(pid, "sleep") })
 	gate, err := os.OpenFile(fifo, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -275,7 +275,7 @@ func (p *peer) reaps(t *testing.T, contain string) bool {
 		l.live.expect("orphan")
 	}
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if _, zombies := inside(pid); zombies == 0 && !named(pid, "sh") {
+		if _, zombies := inside(pid); zombies == 0 && !hasNamed(pid, "sh") {
 			return true
 		}
 	}
