@@ -18,12 +18,9 @@ import (
 	"github.com/seed329817d7/contain/strategies/internal/proctree"
 )
 
-// What every supervisor process is called: as its argv, and as its thread, which
-// keeps 15 bytes.
-const (
-	argv0 = "contain-supervisor"
-	comm  = "contain-supervi"
-)
+// comm is the name of every supervisor's thread, contain-supervisor, of which the
+// kernel keeps 15 bytes.
+const comm = "contain-supervi"
 
 // allBlocked is SigBlk in proc_pid_status(5) of a process that blocks every
 // signal but KILL and STOP. Supervisors do; what blocks by way of libc leaves out
@@ -79,13 +76,14 @@ func older(p, q proctree.Process) int {
 	return p.PID - q.PID
 }
 
-// named reports whether p has the names of a supervisor and the caller may see it.
+// named reports whether p has the name of a supervisor and the caller may see it.
+// The argument list is not compared: where contain's own was shorter than the
+// supervisor's name, there was no room for the whole of it.
 func named(p proctree.Process) bool {
-	cmdline, err := os.ReadFile(file(p.PID, "cmdline"))
-	if err != nil || p.Name != comm || strings.TrimRight(string(cmdline), "\x00") != argv0 {
+	if p.Name != comm {
 		return false
 	}
-	_, err = os.Stat(file(p.PID, "exe"))
+	_, err := os.Stat(file(p.PID, "exe"))
 	return err == nil
 }
 
