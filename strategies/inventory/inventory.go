@@ -12,10 +12,7 @@ package inventory
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
-
-	"github.com/seed329817d7/contain/strategies/internal/proctree"
 )
 
 // Process names a process for people.
@@ -36,10 +33,7 @@ type Containment struct {
 	Processes int
 	Age       time.Duration
 
-	anchor  proctree.Process // the supervisor, or the leader in a service's cgroup
-	proxy   proctree.Process // its death is the order to kill; none in a service's cgroup
-	leader  proctree.Process
-	members func() ([]proctree.Process, error)
+	stop func(ctx context.Context, grace time.Duration) (left int, err error)
 }
 
 // List returns the containments that the caller may see, oldest first.
@@ -55,13 +49,8 @@ func List() ([]Containment, error) {
 // were left when the deadline after the use of force, or ctx, had passed. Every
 // signal goes to a process whose identity was compared after its pidfd was opened.
 func Stop(ctx context.Context, c Containment, grace time.Duration) (left int, err error) {
-	if left, err = stop(ctx, c, grace); err != nil {
+	if left, err = c.stop(ctx, grace); err != nil {
 		return left, fmt.Errorf("stop containment %s: %w", c.ID, err)
 	}
 	return left, nil
-}
-
-// id is short and, with the start time, unambiguous.
-func id(p proctree.Process) string {
-	return strconv.Itoa(p.PID) + "-" + strconv.FormatUint(p.Start, 36)
 }

@@ -27,6 +27,22 @@ const comm = "contain-supervi"
 // the two that libc keeps for itself.
 const allBlocked = "fffffffffffbfeff"
 
+// tracked is a containment with what its end takes.
+type tracked struct {
+	Containment
+	anchor  proctree.Process // the supervisor, or the leader in a service's cgroup
+	proxy   proctree.Process // its death is the order to kill; none in a service's cgroup
+	leader  proctree.Process // and its start, by which it is known again
+	members func() ([]proctree.Process, error)
+	// killGroup kills a service's cgroup at once; nil where that is not to be had.
+	killGroup func() error
+}
+
+// id is short and, with the start time, unambiguous.
+func id(p proctree.Process) string {
+	return strconv.Itoa(p.PID) + "-" + strconv.FormatUint(p.Start, 36)
+}
+
 // snapshot is one reading of the process table.
 type snapshot struct {
 	table []proctree.Process
@@ -48,7 +64,7 @@ func list() ([]Containment, error) {
 	for _, p := range table {
 		s.byPID[p.PID] = p
 	}
-	var found []Containment
+	var found []*tracked
 	owners := make(map[int]bool)
 	for _, p := range table {
 		if p.Zombie || !named(p) {
@@ -61,8 +77,13 @@ func list() ([]Containment, error) {
 			found = append(found, s.service(s.byPID[p.PPID])...)
 		}
 	}
-	slices.SortFunc(found, func(a, b Containment) int { return older(a.anchor, b.anchor) })
-	return found, nil
+	slices.SortFunc(found, func(a, b *tracked) int { return older(a.anchor, b.anchor) })
+	list := make([]Containment, len(found))
+	for i, c := range found {
+		c.Containment.stop = c.end
+		list[i] = c.Containment
+	}
+	return list, nil
 }
 
 // older orders by start time.
@@ -113,10 +134,10 @@ func fork(p, parent int) bool {
 }
 
 // supervised is the containment below the supervisor p, if it is one.
-func (s *snapshot) supervised(p proctree.Process) (Containment, bool) {
+func (s *snapshot) supervised(p proctree.Process) (*tracked, bool) {
 	proxy, ok := s.byPID[p.PPID]
 	if !ok || !slices.Equal(status(p.PID, "SigBlk"), []string{allBlocked}) || !fork(p.PID, proxy.PID) {
-		return Containment{}, false
+		return nil, false
 	}
 	owner := proxy
 	if named(proxy) { // in contain run the command is its own proxy
@@ -125,7 +146,7 @@ func (s *snapshot) supervised(p proctree.Process) (Containment, bool) {
 	members := proctree.Alive(proctree.Below(s.table, p.PID))
 	leader, ok := first(members, p.PID)
 	if !ok {
-		return Containment{}, false
+		return nil, false
 	}
 	strategy := "linux/subreaper"
 	if len(status(p.PID, "NSpid")) > len(status(proxy.PID, "NSpid")) {
@@ -171,13 +192,15 @@ func first(ps []proctree.Process, parent int) (proctree.Process, bool) {
 	}), true
 }
 
-func (s *snapshot) containment(strategy string, owner, anchor, leader proctree.Process, n int) Containment {
+func (s *snapshot) containment(strategy string, owner, anchor, leader proctree.Process, n int) *tracked {
 	const tick = time.Second / 100 // USER_HZ, proc_pid_stat(5): 100 on every architecture that Go has
-	return Containment{
-		ID: id(anchor), Strategy: strategy, Processes: n,
-		Owner:  Process{owner.PID, owner.Name},
-		Leader: Process{leader.PID, leader.Name},
-		Age:    max(0, s.now-time.Duration(anchor.Start)*tick),
+	return &tracked{
+		Containment: Containment{
+			ID: id(anchor), Strategy: strategy, Processes: n,
+			Owner:  Process{owner.PID, owner.Name},
+			Leader: Process{leader.PID, leader.Name},
+			Age:    max(0, s.now-time.Duration(anchor.Start)*tick),
+		},
 		anchor: anchor, leader: leader,
 	}
 }
@@ -195,7 +218,7 @@ func group(pid int) string {
 
 // service returns the backends that owner has in cgroups of its own: each is
 // named after its PID, as that is in its PID namespace.
-func (s *snapshot) service(owner proctree.Process) []Containment {
+func (s *snapshot) service(owner proctree.Process) []*tracked {
 	numbers := status(owner.PID, "NSpid")
 	if len(numbers) == 0 {
 		return nil
@@ -207,11 +230,14 @@ func (s *snapshot) service(owner proctree.Process) []Containment {
 			groups[g] = append(groups[g], p)
 		}
 	}
-	var found []Containment
+	var found []*tracked
 	for g, members := range groups {
 		leader, _ := first(members, owner.PID)
 		c := s.containment("linux/cgroup", owner, leader, leader, len(members))
 		c.members = func() ([]proctree.Process, error) { return inGroup(g) }
+		if dir, err := cgroupfs.Locate(g); err == nil {
+			c.killGroup = dir.Kill
+		}
 		found = append(found, c)
 	}
 	return found
@@ -238,7 +264,8 @@ func inGroup(g string) (found []proctree.Process, err error) {
 	return found, err
 }
 
-func stop(ctx context.Context, c Containment, grace time.Duration) (int, error) {
+// end is Stop's work.
+func (c *tracked) end(ctx context.Context, grace time.Duration) (int, error) {
 	if err := ignoreDone(c.terminate()); err != nil {
 		return c.Processes, err
 	}
@@ -250,16 +277,19 @@ func stop(ctx context.Context, c Containment, grace time.Duration) (int, error) 
 }
 
 // terminate asks the leader, or every process of a service's cgroup, to end.
-func (c *Containment) terminate() error {
+func (c *tracked) terminate() error {
 	if c.proxy.PID != 0 {
 		return proctree.Signal(c.leader, syscall.SIGTERM)
 	}
 	return c.signalMembers(syscall.SIGTERM)
 }
 
-// kill gives the supervisor the order to kill. Where there is no proxy (any
-// more), the members are killed one by one; the caller repeats it.
-func (c *Containment) kill() error {
+// kill gives the supervisor the order to kill, or kills the cgroup at once. Where
+// neither is possible the members are killed one by one; the caller repeats it.
+func (c *tracked) kill() error {
+	if c.killGroup != nil && c.killGroup() == nil {
+		return nil
+	}
 	if c.proxy.PID != 0 {
 		err := proctree.Signal(c.proxy, syscall.SIGKILL)
 		if !errors.Is(err, os.ErrProcessDone) {
@@ -270,7 +300,7 @@ func (c *Containment) kill() error {
 }
 
 // signalMembers signals all but the supervisor, which ends when all have.
-func (c *Containment) signalMembers(sig syscall.Signal) error {
+func (c *tracked) signalMembers(sig syscall.Signal) error {
 	members, err := c.members()
 	errs := []error{err}
 	for _, p := range members {
@@ -282,7 +312,7 @@ func (c *Containment) signalMembers(sig syscall.Signal) error {
 }
 
 // wait waits until nothing is left, and does again before each look.
-func (c *Containment) wait(ctx context.Context, d time.Duration, again func() error) (int, error) {
+func (c *tracked) wait(ctx context.Context, d time.Duration, again func() error) (int, error) {
 	const pause = 10 * time.Millisecond
 	for deadline := time.Now().Add(d); ; {
 		if again != nil {

@@ -3,11 +3,9 @@
 package inventory
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"runtime"
-	"time"
 )
 
 func unsupported() error {
@@ -15,5 +13,3 @@ func unsupported() error {
 }
 
 func list() ([]Containment, error) { return nil, unsupported() }
-
-func stop(context.Context, Containment, time.Duration) (int, error) { return 0, unsupported() }

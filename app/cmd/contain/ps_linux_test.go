@@ -1,14 +1,60 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/app/containment"
 )
+
+func init() {
+	roles["service"] = service
+	roles["namesake"] = namesake
+}
+
+// service starts two backends under the strategy named and lives until its input ends.
+func service() {
+	c, err := containment.Install(context.Background(), containment.Config{Strategy: os.Args[1], OutliveParent: true})
+	for range 2 {
+		if err != nil {
+			break
+		}
+		_, err = c.Start(exec.Command("sh", "-c", `trap "" TERM; sleep 1000 & while :; do sleep 1000; done`))
+	}
+	fmt.Println("up", err)
+	bufio.NewScanner(os.Stdin).Scan()
+}
+
+// namesake has a supervisor's name and nothing else of it.
+func namesake() {
+	name := []byte("contain-supervi\x00")
+	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0)
+	fmt.Println("up")
+	bufio.NewScanner(os.Stdin).Scan()
+}
 
 // listed returns the row of the contain run that is p, or nil.
 func (s *setting) listed(p *session) *psRow {
+	s.t.Helper()
+	if rows := s.owned(p); len(rows) > 0 {
+		return &rows[0]
+	}
+	return nil
+}
+
+// owned returns the rows whose owner is p.
+func (s *setting) owned(p *session) []psRow {
 	s.t.Helper()
 	out, err := s.command(s.bin, "ps", "-o", "json").Output()
 	var answer struct{ Containments []psRow }
@@ -18,11 +64,7 @@ func (s *setting) listed(p *session) *psRow {
 	if err != nil {
 		s.t.Fatalf("contain ps: %v %s", err, out)
 	}
-	i := slices.IndexFunc(answer.Containments, func(r psRow) bool { return r.Owner.PID == p.cmd.Process.Pid })
-	if i < 0 {
-		return nil
-	}
-	return &answer.Containments[i]
+	return slices.DeleteFunc(answer.Containments, func(r psRow) bool { return r.Owner.PID != p.cmd.Process.Pid })
 }
 
 // stops runs contain stop and returns its exit code.
@@ -63,6 +105,45 @@ func TestPsAndStop(t *testing.T) {
 		}
 		if s.listed(other) == nil {
 			t.Error("contain stop ended another containment")
+		}
+	})
+}
+
+// TestPsService: the backends of a service are listed one by one, and the end of
+// one leaves the other alone.
+func TestPsService(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		s.t = t
+		p := start(t, s.role("service", s.strategy))
+		p.expect("up <nil>")
+		var rows []psRow
+		eventually(t, "both backends are listed with all their processes", func() bool {
+			rows = s.owned(p)
+			return len(rows) == 2 && rows[0].Processes == 3 && rows[1].Processes == 3
+		})
+		for _, r := range rows {
+			if r.Strategy != s.strategy || r.Leader.Name != "sh" {
+				t.Errorf("contain ps says %+v; want %s, leader sh", r, s.strategy)
+			}
+		}
+		if code := s.stops("--grace", "10ms", rows[0].ID); code != 0 {
+			t.Errorf("contain stop exits with %d", code)
+		}
+		if left := s.owned(p); len(left) != 1 || left[0].ID != rows[1].ID || left[0].Processes != 3 {
+			t.Errorf("after the end of %s there is %+v", rows[0].ID, left)
+		}
+	})
+}
+
+// TestPsNamesake: a name does not make a supervisor.
+func TestPsNamesake(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		s.t = t
+		p := start(t, s.role("namesake"))
+		p.expect("up")
+		out, err := s.command(s.bin, "ps", "-o", "json").CombinedOutput()
+		if err != nil || strings.Contains(string(out), fmt.Sprintf(`"pid": %d,`, p.cmd.Process.Pid)) {
+			t.Errorf("contain ps: %v %s", err, out)
 		}
 	})
 }

@@ -29,6 +29,12 @@ func Own() (Group, error) {
 	if !ok {
 		return "", fmt.Errorf("%w: this process is in no cgroup of version 2 (no line 0:: in /proc/self/cgroup)", errors.ErrUnsupported)
 	}
+	return Locate(path)
+}
+
+// Locate returns the cgroup of version 2 that has a path as in /proc/PID/cgroup.
+// The error wraps errors.ErrUnsupported if there is no cgroup2 mount that shows it.
+func Locate(path string) (Group, error) {
 	mounts, err := readProc("/proc/self/mountinfo")
 	if err != nil {
 		return "", procError(err)
