@@ -33,10 +33,10 @@ func newChannel() (channel, *os.File, error) {
 }
 
 // next returns one report, or io.EOF when nobody is left to write one.
-func (c channel) next() (pid int, shape string, err error) {
+func (c channel) next() (m message, err error) {
 	raw, err := c.f.SyscallConn()
 	if err != nil {
-		return 0, "", err
+		return message{}, err
 	}
 	var buf [recordSize]byte
 	var oob [64]byte
@@ -47,24 +47,25 @@ func (c channel) next() (pid int, shape string, err error) {
 	})
 	switch {
 	case e != nil:
-		return 0, "", e
+		return message{}, e
 	case err != nil:
-		return 0, "", os.NewSyscallError("recvmsg", err)
+		return message{}, os.NewSyscallError("recvmsg", err)
 	case n == 0:
-		return 0, "", io.EOF
+		return message{}, io.EOF
 	case n != recordSize:
-		return 0, "", fmt.Errorf("a report of %d bytes", n)
+		return message{}, fmt.Errorf("a report of %d bytes", n)
 	}
-	_, shape = readRecord(buf[:])
+	m = readRecord(buf[:])
 	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
 	if err != nil || len(messages) != 1 {
-		return 0, "", fmt.Errorf("a report without its sender: %v", err)
+		return message{}, fmt.Errorf("a report without its sender: %v", err)
 	}
 	cred, err := unix.ParseUnixCredentials(&messages[0])
 	if err != nil {
-		return 0, "", err
+		return message{}, err
 	}
-	return int(cred.Pid), shape, nil
+	m.pid = int(cred.Pid)
+	return m, nil
 }
 
 func (c channel) close() { c.f.Close() }

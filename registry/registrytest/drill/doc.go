@@ -15,7 +15,8 @@
 // they reported on, so its end shows that nobody is left that keeps its
 // descriptors: the only witness of a tree in which each process forks its
 // successor and exits. And on Linux every member is found in /proc by a word in
-// its arguments that is unique to the drill.
+// its arguments that is unique to the drill. On Windows a member says when it was
+// born, so that its PID cannot be taken for that of a later process.
 //
 // # Its control
 //

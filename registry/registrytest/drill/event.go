@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || windows
 
 package drill
 
@@ -99,3 +99,7 @@ func (e event) subjects(st *stage, reach registry.Reach) []*proc {
 	}
 	return slices.Clone(st.members)
 }
+
+// supervisorName is what every supervisor of this module is called, as far as
+// the kernel keeps a name.
+const supervisorName = "contain-supervisor"

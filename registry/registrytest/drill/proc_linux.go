@@ -34,9 +34,12 @@ type proc struct {
 
 // openProc identifies a process that is part of the drill with that nonce. One
 // that has gone already is no error and no process.
-func openProc(pid int, shape, nonce string) (*proc, error) {
-	return openVerified(pid, shape, func() bool { return plays(pid, nonce, false) })
+func openProc(m message, nonce string) (*proc, error) {
+	return openVerified(m.pid, m.shape, func() bool { return plays(m.pid, nonce, false) })
 }
+
+// born is not needed: the arguments tell that a PID is still the same process's.
+func born() uint64 { return 0 }
 
 // openVerified opens a pidfd and then looks whether the PID is that of the
 // process which is meant: if it still lives afterwards, it was.
@@ -179,10 +182,6 @@ func readStat(pid int) (stat, error) {
 	parent, err := strconv.Atoi(fields[1])
 	return stat{s[open+1 : end], fields[0], parent}, err
 }
-
-// supervisorName is what every supervisor of this module is called, as far as
-// the kernel keeps a name.
-const supervisorName = "contain-supervisor"
 
 // supervisors finds those that descend from the owner, parents first. Their
 // ancestors live, so their PIDs are theirs if they still descend from it after

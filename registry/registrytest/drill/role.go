@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || windows
 
 package drill
 
@@ -124,20 +124,32 @@ func self() string {
 	return strings.TrimSuffix(path, " (deleted)")
 }
 
-// recordSize is the size of a report: a PID and a shape. It is far below
-// PIPE_BUF, so that reports never mix, pipe(7).
-const recordSize = 32
+// recordSize is the size of a report: a PID, when that process was born, and a
+// shape. It is far below PIPE_BUF, so that reports never mix, pipe(7).
+const recordSize = 40
 
 // record is a report of this process. Where the channel itself tells the sender's
 // PID as the reader sees it, that one counts.
 func record(shape string) (r [recordSize]byte) {
 	binary.LittleEndian.PutUint32(r[:], uint32(os.Getpid()))
-	copy(r[4:], shape)
+	binary.LittleEndian.PutUint64(r[4:], born())
+	copy(r[12:], shape)
 	return r
 }
 
-func readRecord(r []byte) (pid int, shape string) {
-	return int(binary.LittleEndian.Uint32(r)), strings.TrimRight(string(r[4:]), "\x00")
+// message is a report that has been read.
+type message struct {
+	pid   int
+	born  uint64 // 0 where the system has a better proof of identity
+	shape string
+}
+
+func readRecord(r []byte) message {
+	return message{
+		pid:   int(binary.LittleEndian.Uint32(r)),
+		born:  binary.LittleEndian.Uint64(r[4:]),
+		shape: strings.TrimRight(string(r[12:]), "\x00"),
+	}
 }
 
 // report tells the driver that this process is there, and what it is.

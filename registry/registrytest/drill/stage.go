@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux || windows
 
 package drill
 
@@ -135,15 +135,15 @@ func (st *stage) readReplies(f *os.File) {
 func (st *stage) readReports() {
 	defer close(st.ended)
 	for {
-		pid, shape, err := st.reports.next()
+		m, err := st.reports.next()
 		if errors.Is(err, io.EOF) {
 			return
 		}
 		var p *proc
 		if err == nil {
-			p, err = openProc(pid, shape, st.nonce)
+			p, err = openProc(m, st.nonce)
 		}
-		st.enter(p, shape, err)
+		st.enter(p, m.shape, err)
 		if err != nil {
 			return
 		}
