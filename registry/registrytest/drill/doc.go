@@ -16,7 +16,8 @@
 // descriptors: the only witness of a tree in which each process forks its
 // successor and exits. And on Linux every member is found in /proc by a word in
 // its arguments that is unique to the drill. On Windows a member says when it was
-// born, so that its PID cannot be taken for that of a later process.
+// born, so that its PID cannot be taken for that of a later process,
+// and who has not reported is found by its parent.
 //
 // # Its control
 //

@@ -295,7 +295,7 @@ func (st *stage) remaining(ctx context.Context, subjects []*proc, reach registry
 			left = append(left, "a holder of the backend's standard output")
 		}
 	}
-	found := census(st.nonce, true)
+	found := st.census(true)
 	defer closeAll(found)
 	for _, p := range found {
 		if !slices.ContainsFunc(subjects, func(s *proc) bool { return s.pid == p.pid }) {

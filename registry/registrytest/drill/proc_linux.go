@@ -122,7 +122,8 @@ func alive(ctx context.Context, ps []*proc, until time.Time) []*proc {
 
 // census finds whatever is alive of a drill, reported or not: its members, or
 // everything.
-func census(nonce string, members bool) []*proc {
+func (st *stage) census(members bool) []*proc {
+	nonce := st.nonce
 	var found []*proc
 	for _, pid := range pids() {
 		if !plays(pid, nonce, members) { // a zombie has no arguments

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/windows"
 )
@@ -26,11 +27,13 @@ type proc struct {
 	handle windows.Handle
 }
 
+// access is what a drill does with a process: wait, end, ask when it was born.
+const access = windows.SYNCHRONIZE | windows.PROCESS_TERMINATE | windows.PROCESS_QUERY_LIMITED_INFORMATION
+
 // openProc identifies the process that has sent a report. A PID is used again
 // soon on Windows, so the process must have been born when the sender was. One
 // that has gone already is no error and no process.
 func openProc(m message, nonce string) (*proc, error) {
-	const access = windows.SYNCHRONIZE | windows.PROCESS_TERMINATE | windows.PROCESS_QUERY_LIMITED_INFORMATION
 	h, err := windows.OpenProcess(access, false, uint32(m.pid))
 	if errors.Is(err, windows.ERROR_INVALID_PARAMETER) { // there is no such process
 		return nil, nil
@@ -123,10 +126,65 @@ func alive(ctx context.Context, ps []*proc, until time.Time) []*proc {
 	return left
 }
 
-// census finds nobody: no process is found by its arguments here. Who has not
-// been identified is seen by the channel, which does not end before they have, and
-// ends when the driver lets go of the leash.
-func census(string, bool) []*proc { return nil }
+// census finds those alive that have not reported themselves: whose parent has,
+// directly or by way of others that are found here. Its handle keeps the parent's
+// PID from being used again, and a child is born later than its parent.
+func (st *stage) census(bool) []*proc {
+	st.mu.Lock()
+	known := map[uint32]uint64{}
+	for _, p := range append([]*proc{st.owner, st.relay}, st.members...) {
+		if p != nil {
+			known[uint32(p.pid)], _ = bornOf(p.handle)
+		}
+	}
+	st.mu.Unlock()
+	var found []*proc
+	for more := true; more; {
+		more = false
+		for _, e := range table() {
+			parent, ours := known[e.ParentProcessID]
+			if _, seen := known[e.ProcessID]; seen || !ours {
+				continue
+			}
+			p, err := openChild(e.ProcessID, parent)
+			if err != nil || p == nil {
+				continue
+			}
+			known[e.ProcessID], _ = bornOf(p.handle)
+			found, more = append(found, p), true
+		}
+	}
+	return found
+}
+
+// openChild opens a process that lives and was born after its parent.
+func openChild(pid uint32, parent uint64) (*proc, error) {
+	h, err := windows.OpenProcess(access, false, pid)
+	if err != nil {
+		return nil, err
+	}
+	p := &proc{pid: int(pid), shape: "unreported", handle: h}
+	since, err := bornOf(h)
+	if err != nil || since < parent || p.gone() {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// table is a reading of the process table.
+func table() (entries []windows.ProcessEntry32) {
+	snapshot, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPPROCESS, 0)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = windows.CloseHandle(snapshot) }()
+	e := windows.ProcessEntry32{Size: uint32(unsafe.Sizeof(windows.ProcessEntry32{}))}
+	for err = windows.Process32First(snapshot, &e); err == nil; err = windows.Process32Next(snapshot, &e) {
+		entries = append(entries, e)
+	}
+	return entries
+}
 
 // supervisors finds none: a job is the kernel's.
 func supervisors(*proc) ([]*proc, error) { return nil, nil }

@@ -277,7 +277,7 @@ func (st *stage) tearDown() {
 			}
 		}
 		st.mu.Unlock()
-		found := census(st.nonce, false)
+		found := st.census(false)
 		for _, p := range append(all, found...) {
 			_ = p.kill()
 		}
