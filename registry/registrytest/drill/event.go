@@ -17,7 +17,8 @@ type event struct {
 	silent          bool   // the order ends the owner, so there is no reply
 	killsOwner      bool
 	killsSupervisor bool
-	supervisor      int // which one, for an event that kills one
+	stopsSupervisor bool // before the owner is killed
+	supervisor      int  // which one, for an event that kills one
 	killsLeader     bool
 	killsGroup      bool
 }
@@ -27,7 +28,7 @@ func eventOf(d Drill) event {
 	e := event{how: d.How}
 	switch d.Event {
 	case registry.EventOwnerKilled:
-		e.killsOwner = true
+		e.killsOwner, e.stopsSupervisor = true, d.How == howHalted
 	case registry.EventBothKilled:
 		e.killsOwner, e.killsSupervisor = true, hasSupervisors
 	case registry.EventSupervisorKilled:
@@ -59,6 +60,11 @@ func (e event) happen(ctx context.Context, st *stage, supers []*proc) error {
 	case e.killsOwner && e.killsSupervisor:
 		return killAtOnce(e.how, st.owner, supers)
 	case e.killsOwner:
+		for _, p := range supers {
+			if err := p.pause(); err != nil {
+				return err
+			}
+		}
 		return st.owner.kill()
 	case e.killsSupervisor:
 		return supers[e.supervisor].kill()

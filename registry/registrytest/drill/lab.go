@@ -128,12 +128,12 @@ func (l *Lab) hold(ctx context.Context, r *Result) {
 		}
 	}
 	var supers []*proc
-	if err == nil && e.killsSupervisor {
+	if err == nil && (e.killsSupervisor || e.stopsSupervisor) {
 		if supers, err = supervisors(st.owner); err == nil && len(supers) == 0 && hasSupervisors && r.Event == registry.EventSupervisorKilled {
 			err = fmt.Errorf("no process named %s descends from the owner", supervisorName)
 		}
 		defer closeAll(supers)
-		if e.supervisor >= len(supers) && e.supervisor > 0 {
+		if e.supervisor >= len(supers) && e.supervisor > 0 || e.stopsSupervisor && len(supers) == 0 {
 			err = errNotApplicable
 		}
 	}

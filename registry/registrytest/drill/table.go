@@ -174,6 +174,7 @@ const (
 	howOwner   = "owner first"
 	howSuper   = "supervisors first"
 	howStopped = "stopped first"
+	howHalted  = "supervisors stopped"
 	howNth     = "supervisor "
 )
 
@@ -181,6 +182,10 @@ func ways(event registry.Event) []string {
 	switch event {
 	case registry.EventOwnerExit:
 		return []string{howExit, howPanic}
+	case registry.EventOwnerKilled:
+		if hasSupervisors {
+			return []string{"", howHalted}
+		}
 	case registry.EventBothKilled:
 		if hasSupervisors {
 			return []string{howOwner, howSuper, howStopped}

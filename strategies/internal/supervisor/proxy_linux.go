@@ -48,7 +48,11 @@ func runProxy() {
 	}
 	dropStreams()
 	_ = unix.Chdir("/")
-	p := proxy{child: c, leaveGroup: leave, leaveSession: l.groupShared}
+	if spec.InitFlags == 0 { // else the owner has bound this process by SIGKILL
+		// If somebody has stopped it, it wakes up to see whether the owner is gone.
+		_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
+	}
+	p := proxy{child: c, owner: spec.OwnerFD, channel: channel, leaveGroup: leave, leaveSession: l.groupShared}
 	if !p.await() {
 		p.takeOver(&spec, channel)
 	}
@@ -198,11 +202,12 @@ func refuse(channel int, why Refusal, err error) {
 // proxy is what the proxy knows of its supervisor.
 type proxy struct {
 	child
-	leaveGroup   bool
-	leaveSession bool
-	leader       int
-	status       uint32
-	failed       bool
+	owner, channel int // -1 once the owner is gone
+	leaveGroup     bool
+	leaveSession   bool
+	leader         int
+	status         uint32
+	failed         bool
 }
 
 // await waits until the supervisor says how to end, and reports false if the
@@ -210,6 +215,7 @@ type proxy struct {
 func (p *proxy) await() bool {
 	for {
 		var m Message
+		p.awaitMirror()
 		err := readFull(p.mirror, unsafe.Slice((*byte)(unsafe.Pointer(&m)), MessageSize))
 		if err != nil {
 			return false
@@ -235,6 +241,29 @@ func (p *proxy) await() bool {
 				p.reapSupervisor()
 			}
 			return true
+		}
+	}
+}
+
+// awaitMirror waits until the supervisor has something to say. When the owner ends
+// it continues the supervisor, which somebody may have stopped: as a child that
+// has not been waited for its PID is its own.
+func (p *proxy) awaitMirror() {
+	for {
+		fds := [...]pollFD{
+			{fd: int32(p.mirror), events: unix.POLLIN},
+			{fd: int32(p.owner), events: unix.POLLIN},
+			{fd: int32(p.channel)}, // what it says is for the supervisor
+		}
+		if poll(&fds[0], len(fds), -1, &raw.ts) < 0 {
+			continue
+		}
+		if fds[1].revents != 0 || fds[2].revents != 0 {
+			p.owner, p.channel = -1, -1
+			_ = unix.Kill(p.pid, unix.SIGCONT)
+		}
+		if fds[0].revents != 0 {
+			return
 		}
 	}
 }
