@@ -115,6 +115,9 @@ func newRun() *cobra.Command {
 			if err := f.check(cmd); err != nil {
 				return err
 			}
+			if err := enoughFiles(); err != nil {
+				return err
+			}
 			return f.run(args, cmd.Flags().Changed("grace"))
 		},
 	}

@@ -252,3 +252,23 @@ func residentKB(t testing.TB, pid int) int {
 	}
 	return kb
 }
+
+// TestRunFewFiles: with too few open files allowed contain says so, on one line,
+// and with as many as it asks for it works.
+func TestRunFewFiles(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		limited := func(files int) *session {
+			script := fmt.Sprintf(`ulimit -n %d && exec "$@"`, files)
+			return start(t, s.command("sh", append([]string{"-c", script, "sh"}, s.args("--", "sh", "-c", "exit 3")...)...))
+		}
+		if p := limited(minFiles); p.code() != 3 {
+			t.Errorf("with %d files: exit code %d, standard error %q", minFiles, p.code(), p.stderr())
+		}
+		for _, files := range []int{minFiles - 1, 12, 7, 6, 4} {
+			p := limited(files)
+			if said := p.stderr(); p.code() != exitFailure || strings.Count(said, "\n") != 1 || !strings.Contains(said, "ulimit -n") {
+				t.Errorf("with %d files: exit code %d, standard error %q", files, p.code(), said)
+			}
+		}
+	})
+}
