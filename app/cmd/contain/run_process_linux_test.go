@@ -272,3 +272,50 @@ func TestRunFewFiles(t *testing.T) {
 		}
 	})
 }
+
+// TestRunCallers: contain run as cron, a service manager and a shell's & start it.
+func TestRunCallers(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		t.Run("cron", func(t *testing.T) { // a shell in a session of its own
+			cmd := s.command("sh", "-c", s.line("--", "sh", "-c", "exit 3")+"; exit $?")
+			cmd.SysProcAttr.Setsid = true
+			if code := start(t, cmd).code(); code != 3 {
+				t.Errorf("exit code %d, want 3", code)
+			}
+		})
+		t.Run("systemd", func(t *testing.T) { // contain itself leads the session
+			live := newLiveness(t)
+			cmd := live.carry(s.run("--", "sh", "-c", runaway))
+			cmd.SysProcAttr.Setsid = true
+			p := start(t, cmd)
+			live.expect("leader")
+			live.expect("daemon")
+			p.send(unix.SIGTERM)
+			if code := p.code(); code != exitSignalBase+int(unix.SIGTERM) {
+				t.Errorf("exit code %d, want 143", code)
+			}
+			live.wantGone()
+		})
+		t.Run("&, and the shell exits", func(t *testing.T) {
+			live := newLiveness(t)
+			start(t, live.carry(s.command("sh", "-c", s.line("--", "sh", "-c", runaway)+" & read ready"))).leaveAfter(live)
+			live.wantGone()
+		})
+		t.Run("&, to live on", func(t *testing.T) {
+			live := newLiveness(t)
+			start(t, live.carry(s.command("sh", "-c", s.line("--die-with-parent=false", "--", "sh", "-c", runaway)+" 2>/dev/null & read ready"))).leaveAfter(live)
+			if _, gone := live.gone(50 * time.Millisecond); gone {
+				t.Error("it ended with the shell")
+			}
+		})
+	})
+}
+
+// leaveAfter lets a shell exit that reads a line, once its runaway command runs.
+func (p *session) leaveAfter(live *liveness) {
+	p.t.Helper()
+	live.expect("leader")
+	live.expect("daemon")
+	fmt.Fprintln(p.in)
+	p.wait()
+}

@@ -109,23 +109,23 @@ func (t *Tree) Scan() (added int, err error) {
 const scans = 32
 
 // Kill is one round of killing: it stops every member, looks again until there
-// is no new one, so that none forks while the others are killed, sends sig to
-// all, and returns how many were alive afterwards.
+// is none that was not stopped before that look, so that none forks while the
+// others are killed, sends sig to all, and returns how many were alive afterwards.
 func (t *Tree) Kill(sig syscall.Signal) (left int, err error) {
 	stopped := make(map[int]bool)
 	var errs []error
 	for range scans {
-		added, err := t.Scan()
-		if err != nil {
+		if _, err := t.Scan(); err != nil {
 			errs = append(errs, err)
 		}
+		quiet := true
 		for pid, p := range t.known {
 			if !stopped[pid] {
-				stopped[pid] = true
+				stopped[pid], quiet = true, false
 				errs = append(errs, t.signal(p, syscall.SIGSTOP))
 			}
 		}
-		if added == 0 {
+		if quiet {
 			break
 		}
 	}
