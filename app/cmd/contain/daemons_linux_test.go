@@ -202,9 +202,10 @@ func (d *daemon) killedWith(t *testing.T, dir string, port int, strategy string)
 	t.Logf("%s: gone %v after the SIGKILL", strategy, time.Since(began).Round(time.Millisecond))
 }
 
-// control starts the daemon without contain, below a shell that is SIGKILLed.
+// control starts the daemon without contain, below a shell that is SIGKILLed. The
+// shell waits for that without a child of its own, which would be left.
 func (d *daemon) control(t *testing.T, dir string, port int) {
-	args := append([]string{"sh", "-c", `"$@"; sleep 1000`, "sh"}, d.command(t, dir, port)...)
+	args := append([]string{"sh", "-c", `"$@"; kill -STOP $$`, "sh"}, d.command(t, dir, port)...)
 	run := d.start(t, args)
 	waitUntil(t, d.name+" answers", func() bool { return d.answering(dir, port) })
 	_ = run.Process.Kill()
