@@ -266,22 +266,18 @@ func (m *member) follow() {
 	retry(func() error { return m.group.End(time.Now().Add(registry.SupervisorKillDeadline)) })
 }
 
-// retry calls f until it succeeds. What can be in the way, such as a lack of
-// descriptors, passes.
+// retry calls f until it succeeds, less and less often. What can be in the way,
+// such as a lack of descriptors, passes.
 func retry(f func() error) {
-	for f() != nil {
-		time.Sleep(10 * time.Millisecond)
+	for pause := 10 * time.Millisecond; f() != nil; pause = min(2*pause, time.Second) {
+		time.Sleep(pause)
 	}
 }
 
 // letGo moves what is left to the service's own cgroup, from which it came.
 func (m *member) letGo() error {
-	pids, err := m.group.PIDs()
-	if err != nil {
+	if err := m.group.MoveTo(m.service.own); err != nil {
 		return err
-	}
-	for _, pid := range pids {
-		_ = os.WriteFile(string(m.service.own)+"/cgroup.procs", fmt.Appendln(nil, pid), 0)
 	}
 	return m.group.Remove()
 }

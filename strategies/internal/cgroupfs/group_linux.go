@@ -90,9 +90,27 @@ func (g Group) Signal(sig unix.Signal) error {
 	return err
 }
 
-// signal sends sig to pid if it still is a member: a pidfd pins the process
-// first, then its cgroup is asked for, so that a reused PID is not hit.
+// signal sends sig to pid if it still is a member.
 func (g Group) signal(pid int, sig unix.Signal) error {
+	return g.pinned(pid, func(fd int) error { return unix.PidfdSendSignal(fd, sig, nil, 0) })
+}
+
+// MoveTo moves every process in g and below to another group. Who forks
+// meanwhile may leave a child behind.
+func (g Group) MoveTo(to Group) error {
+	pids, err := g.PIDs()
+	for _, pid := range pids {
+		e := g.pinned(pid, func(int) error { return to.write("cgroup.procs", strconv.Itoa(pid)) })
+		if e != nil && !errors.Is(e, unix.ESRCH) {
+			err = errors.Join(err, fmt.Errorf("move process %d to %s: %w", pid, to, e))
+		}
+	}
+	return err
+}
+
+// pinned calls f for pid if it still is a member: a pidfd pins the process first,
+// then its cgroup is asked for, so that a reused PID is not hit.
+func (g Group) pinned(pid int, f func(fd int) error) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return err
@@ -105,7 +123,7 @@ func (g Group) signal(pid int, sig unix.Signal) error {
 	if path, ok := unified(b); !ok || !strings.Contains(path+"/", g.suffix()) {
 		return unix.ESRCH
 	}
-	return unix.PidfdSendSignal(fd, sig, nil, 0)
+	return f(fd)
 }
 
 // suffix is the end of g's path that tells it from every other group: from the
