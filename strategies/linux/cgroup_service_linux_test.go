@@ -237,15 +237,7 @@ func TestCgroupBothKilled(t *testing.T) {
 	s, l := a.owner(CgroupName)
 	super := supervisorsOf(t, s.cmd.Process.Pid)[0]
 	leader := slices.DeleteFunc(childrenOf(t, s.cmd.Process.Pid), func(p proctree.Process) bool { return p.Same(super) })[0]
-	// Stopped, the supervisor can do nothing before it is killed.
-	if err := proctree.Signal(super, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	// The signal goes to one of its threads, and the others run until that one does.
-	eventually(t, "the supervisor is stopped", func() bool { return strings.HasPrefix(statusField(super.PID, "State"), "T") })
-	_ = s.cmd.Process.Kill()
-	_ = proctree.Signal(super, unix.SIGKILL)
-	_ = s.cmd.Wait()
+	killBoth(t, s.cmd, super)
 	eventually(t, "the leader is gone", func() bool {
 		p, err := proctree.Lookup(leader.PID)
 		return err != nil || !p.Same(leader) || p.Zombie
@@ -267,17 +259,31 @@ func TestCgroupBothKilled(t *testing.T) {
 	nl.wantGone()
 }
 
+// killBoth kills supervisor and owner as if in the same instant: a stopped owner
+// does not replace its supervisor. (A stopped supervisor would wake up.)
+func killBoth(t *testing.T, owner *exec.Cmd, super proctree.Process) {
+	t.Helper()
+	p, err := proctree.Lookup(owner.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop(t, p)
+	if err := proctree.Signal(super, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the supervisor is gone", func() bool {
+		now, err := proctree.Lookup(super.PID)
+		return err != nil || !now.Same(super) || now.Zombie
+	})
+	_ = owner.Process.Kill()
+	_ = owner.Wait()
+}
+
 // contain run sweeps, too.
 func TestCgroupRunSweeps(t *testing.T) {
 	a := newArena(t)
 	s, l := a.owner(CgroupName)
-	super := supervisorsOf(t, s.cmd.Process.Pid)[0]
-	if err := proctree.Signal(super, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.cmd.Process.Kill()
-	_ = proctree.Signal(super, unix.SIGKILL)
-	_ = s.cmd.Wait()
+	killBoth(t, s.cmd, supervisorsOf(t, s.cmd.Process.Pid)[0])
 	if left := l.holders(); len(left) < 3 {
 		t.Fatalf("only %v is left", left)
 	}
