@@ -11,6 +11,7 @@ package inventory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -45,10 +46,14 @@ func List() ([]Containment, error) {
 	return found, nil
 }
 
-// Stop ends c: SIGTERM, and after grace by force. It returns how many processes
-// were left when the deadline after the use of force, or ctx, had passed. Every
-// signal goes to a process whose identity was compared after its pidfd was opened.
+// Stop ends c, which List has returned: SIGTERM, and after grace by force. It
+// returns how many processes were left when the deadline after the use of force,
+// or ctx, had passed. Every signal goes to a process whose identity was compared
+// after its pidfd was opened, or to a cgroup whose name is never used again.
 func Stop(ctx context.Context, c Containment, grace time.Duration) (left int, err error) {
+	if c.stop == nil {
+		return 0, fmt.Errorf("stop containment %q: %w: it is none that List has returned", c.ID, errors.ErrUnsupported)
+	}
 	if left, err = c.stop(ctx, grace); err != nil {
 		return left, fmt.Errorf("stop containment %s: %w", c.ID, err)
 	}
