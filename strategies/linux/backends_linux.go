@@ -33,14 +33,15 @@ func (b *backends) end() { b.starts.Done() }
 // add keeps p until remove. Where a close did not wait for the start, p is ended.
 func (b *backends) add(p registry.Process) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		_ = p.Kill()
-	}
 	if b.live == nil {
 		b.live = make(map[registry.Process]struct{})
 	}
 	b.live[p] = struct{}{}
+	closed := b.closed
+	b.mu.Unlock()
+	if closed {
+		_ = p.Kill() // an error means that it is gone
+	}
 }
 
 func (b *backends) remove(p registry.Process) {
