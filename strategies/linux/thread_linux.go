@@ -1,11 +1,14 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,70 +17,115 @@ import (
 // thread that forked it exits, PR_SET_PDEATHSIG(2const). This thread is locked
 // to its goroutine for good, so neither happens before the process ends.
 var thread struct {
-	once sync.Once
-	work chan func()
+	once       sync.Once
+	mu         sync.Mutex // held by the one caller
+	work       func()
+	asked      event
+	done       event
+	namespaces links // set by the first comparison; only the thread uses it
 }
 
-// onThread runs f on that thread and waits for it.
+// onThread runs f on that thread and waits for it. Both sides wait in the kernel,
+// not for a channel: a goroutine that is locked to its thread hands its P to
+// another thread each time it parks, and takes one back each time it goes on,
+// which made a switch and back cost more than all else that Start adds.
 func onThread(f func()) {
 	thread.once.Do(func() {
-		thread.work = make(chan func())
 		go func() {
 			runtime.LockOSThread()
-			for f := range thread.work {
-				f()
+			for {
+				thread.asked.wait()
+				thread.work()
+				thread.done.set()
 			}
 		}()
 	})
-	done := make(chan struct{})
-	thread.work <- func() { defer close(done); f() }
-	<-done
+	thread.mu.Lock()
+	defer thread.mu.Unlock()
+	thread.work = f
+	thread.asked.set()
+	thread.done.wait()
+	thread.work = nil
 }
 
-// identity is what a child inherits from the thread that forks it. The
-// namespaces come by their links, which name kind and inode, namespaces(7).
+// event is what one thread waits for and another sets, by futex(2).
+type event struct{ is atomic.Uint32 }
+
+// Of linux/futex.h, which x/sys/unix does not have.
+const (
+	futexWait = 0 | 128 // FUTEX_WAIT_PRIVATE
+	futexWake = 1 | 128 // FUTEX_WAKE_PRIVATE
+)
+
+func (e *event) set() {
+	e.is.Store(1)
+	e.futex(futexWake, 1)
+}
+
+// wait returns when e is set, and resets it.
+func (e *event) wait() {
+	for !e.is.CompareAndSwap(1, 0) {
+		e.futex(futexWait, 0) // woken, interrupted or too late to sleep: look again
+	}
+}
+
+func (e *event) futex(op, value uintptr) {
+	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&e.is)), op, value, 0, 0, 0)
+}
+
+// identity is what a child inherits from the thread that forks it.
 type identity struct {
-	links      [len(inherited)]string
+	links      links
 	uids, gids [3]int
 	fsuid      int
 	groups     []int
 	caps       [2]unix.CapUserData
 }
 
+// links are what the links below /proc/thread-self say, of which those of
+// namespaces name kind and inode, namespaces(7).
+type links [len(inherited)]string
+
 var inherited = [...]string{
-	"ns/cgroup", "ns/ipc", "ns/mnt", "ns/net", "ns/pid_for_children", "ns/time_for_children", "ns/user", "ns/uts",
 	"cwd", "root",
+	"ns/cgroup", "ns/ipc", "ns/mnt", "ns/net", "ns/pid_for_children", "ns/time_for_children", "ns/user", "ns/uts",
 }
 
-// threadIdentity reads that of the calling thread, which must be locked. A link
-// that cannot be read (no such namespace in this kernel) is "".
-func threadIdentity() (id identity, err error) {
+// namespacesFrom is where those of namespaces begin.
+const namespacesFrom = 2
+
+// read fills in the first n links of the calling thread, which must be locked. A
+// link that cannot be read (no such namespace in this kernel) is "".
+func (l *links) read(n int) error {
 	// Relative to one descriptor: /proc/thread-self is a link, whose walk costs
-	// more than all that is read behind it.
+	// more than what is read behind it.
 	self, err := unix.Open("/proc/thread-self", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err == nil {
-		var buf [unix.PathMax]byte
-		for i, name := range inherited {
-			if n, err := unix.Readlinkat(self, name, buf[:]); err == nil {
-				id.links[i] = string(buf[:n])
-			}
+	if err != nil {
+		return fmt.Errorf("open /proc/thread-self: %w; is /proc mounted?", err)
+	}
+	defer unix.Close(self)
+	var buf [unix.PathMax]byte
+	for i, name := range inherited[:n] {
+		if n, err := unix.Readlinkat(self, name, buf[:]); err == nil {
+			l[i] = string(buf[:n])
 		}
-		_ = unix.Close(self)
 	}
-	if id.links[slices.Index(inherited[:], "ns/mnt")] == "" {
-		return id, fmt.Errorf("read /proc/thread-self/ns: is /proc mounted?")
-	}
+	return nil
+}
+
+// readCredentials is read's like for the rest.
+func (id *identity) readCredentials() (err error) {
 	id.uids[0], id.uids[1], id.uids[2] = unix.Getresuid()
 	id.gids[0], id.gids[1], id.gids[2] = unix.Getresgid()
 	id.fsuid, _ = unix.SetfsuidRetUid(-1)
 	if id.groups, err = unix.Getgroups(); err != nil {
-		return id, os.NewSyscallError("getgroups", err)
+		return os.NewSyscallError("getgroups", err)
 	}
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	if err := unix.Capget(&hdr, &id.caps[0]); err != nil {
-		return id, os.NewSyscallError("capget", err)
+		return os.NewSyscallError("capget", err)
 	}
-	return id, nil
+	return nil
 }
 
 // sameAsThread says how the calling thread differs from the one that forks
@@ -88,22 +136,40 @@ func sameAsThread() error { return onThreadAs(func() {}) }
 // differs, f is not run, and the error says how. It is one call, because each
 // switch to the thread and back costs more than the comparison.
 func onThreadAs(f func()) error {
+	var mine identity
 	runtime.LockOSThread()
-	mine, err := threadIdentity()
+	err := errors.Join(mine.links.read(len(inherited)), mine.readCredentials())
 	runtime.UnlockOSThread()
 	if err != nil {
 		return err
 	}
+	if mine.links[slices.Index(inherited[:], "ns/mnt")] == "" {
+		return errors.New("read /proc/thread-self/ns: is /proc mounted?")
+	}
 	onThread(func() {
-		var its identity
-		if its, err = threadIdentity(); err == nil {
-			err = mine.differs(&its)
-		}
-		if err == nil {
+		if err = mine.compare(); err == nil {
 			f()
 		}
 	})
 	return err
+}
+
+// compare says how the caller's identity differs from that of the calling
+// thread, the one that forks, or nil. That thread's namespaces are remembered,
+// because reading them costs as much as all the rest: nothing here moves it to
+// others, and only syscall.AllThreadsSyscall can, which moves the caller too, who
+// then differs from what is remembered.
+func (mine *identity) compare() error {
+	its := identity{links: thread.namespaces}
+	n := namespacesFrom
+	if [len(inherited) - namespacesFrom]string(mine.links[n:]) != [len(inherited) - namespacesFrom]string(its.links[n:]) {
+		n = len(inherited)
+	}
+	if err := errors.Join(its.links.read(n), its.readCredentials()); err != nil {
+		return err
+	}
+	thread.namespaces = its.links
+	return mine.differs(&its)
 }
 
 // differs says how the caller's identity differs from the forking thread's, or nil.
