@@ -6,6 +6,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// lead is the leader's way to its exec; it never returns. If memory is shared with
+// the supervisor, which goes on meanwhile, neither may write what the other reads,
+// and the leader's stack has no more than its few kilobytes: all signals are
+// blocked, so no handler needs it.
+//
+//go:nosplit
+//go:norace
+func lead() {
+	raw.takeAttributes()
+	raw.must(StepPdeathsig, raw.bindToSupervisor())
+	raw.execute()
+}
+
 // takeAttributes makes the backend's first process what was asked for. The order
 // of the steps, up to the exec, is that of the Go runtime's own fork and exec, so
 // that the same attributes mean the same.
@@ -79,8 +92,8 @@ var noneName = [...]byte{'n', 'o', 'n', 'e', 0}
 //go:norace
 func (r *rawState) must(step Step, result int) {
 	if result < 0 {
-		r.out = Message{Op: OpFailed, A: uint32(step), B: uint32(-result)}
-		sys(unix.SYS_WRITE, uintptr(r.statusWrite), uintptr(unsafe.Pointer(&r.out)), MessageSize, 0, 0)
+		r.says = Message{Op: OpFailed, A: uint32(step), B: uint32(-result)}
+		sys(unix.SYS_WRITE, uintptr(r.statusWrite), uintptr(unsafe.Pointer(&r.says)), MessageSize, 0, 0)
 		for {
 			sys(unix.SYS_EXIT_GROUP, 127, 0, 0, 0, 0)
 		}

@@ -40,7 +40,7 @@ func runProxy() {
 		unix.CloseOnExec(spec.Attr.ForegroundFD)
 	}
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-	l := launch{spec: &spec, channel: channel, parent: -1, grace: -1}
+	l := launch{spec: &spec, ignored: IgnoredSignals(), channel: channel, parent: -1, grace: -1}
 	leave := l.chooseGroups()
 	c, err := l.start()
 	if err != nil {

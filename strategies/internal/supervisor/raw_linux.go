@@ -20,10 +20,12 @@ type rawState struct {
 	attr             rawAttr
 	mask             uint64 // signals that the backend has blocked
 	ignored          uint64 // signals that the backend ignores
+	reset            uint64 // signals that may not have their default action
 	groupOf          int    // process group that the leader joins: its own if 0, none if -1
 	groupInherited   bool   // the leader has its group from the supervisor
 	groupShared      bool   // that group is not the leader's alone
 	foreignProc      bool   // /proc is that of another PID namespace
+	shareMemory      bool   // of the supervisor with the leader, until the exec
 	cloneflags       uintptr
 	initflags        uintptr // the supervisor is the init of a PID namespace
 	supervisorPID    int
@@ -85,6 +87,7 @@ type rawState struct {
 
 	// Room for what the kernel reads and writes.
 	out   Message
+	says  Message // the leader's out
 	ts    timespec
 	act   kernelSigaction
 	clone cloneArgs
@@ -130,9 +133,7 @@ func (r *rawState) supervise() {
 		r.reportFailure()
 	}
 	if r.leader == 0 {
-		r.takeAttributes()
-		r.must(StepPdeathsig, r.bindToSupervisor())
-		r.execute()
+		lead()
 	}
 	r.settle()
 	r.loop()
@@ -148,7 +149,7 @@ func (r *rawState) prepare() {
 	closeFD(r.relayWrite)
 	r.rename()
 	for sig := 1; sig <= numSig; sig++ {
-		if disposition(sig, &r.act) != sigDfl {
+		if r.reset&(1<<(uint(sig)-1)) != 0 && disposition(sig, &r.act) != sigDfl {
 			setDisposition(sig, sigDfl, &r.act)
 		}
 	}
@@ -218,18 +219,37 @@ type cloneArgs struct {
 }
 
 // forkLeader forks the leader, inside its cgroup if it has one: moved there
-// afterwards it could have forked before.
+// afterwards it could have forked before. In the child it returns 0 or, if memory
+// is shared, not at all.
 //
 //go:nosplit
 //go:norace
 func (r *rawState) forkLeader() int {
+	stack := uintptr(unsafe.Pointer(&leaderStack[0]))
 	if r.cgroupFD < 0 {
+		if r.shareMemory {
+			return cloneOntoStack(unix.SYS_CLONE, unix.CLONE_VM|uintptr(unix.SIGCHLD), stack+unsafe.Sizeof(leaderStack))
+		}
 		return fork(r.cloneflags)
 	}
-	r.clone.flags = uint64(r.cloneflags) | unix.CLONE_INTO_CGROUP
-	r.clone.exitSignal = uint64(unix.SIGCHLD)
-	r.clone.cgroup = uint64(r.cgroupFD)
+	r.clone = cloneArgs{
+		flags:      uint64(r.cloneflags) | unix.CLONE_INTO_CGROUP,
+		exitSignal: uint64(unix.SIGCHLD),
+		cgroup:     uint64(r.cgroupFD),
+	}
+	if r.shareMemory {
+		r.clone.flags |= unix.CLONE_VM
+		r.clone.stack, r.clone.stackSize = uint64(stack), uint64(unsafe.Sizeof(leaderStack))
+		return cloneOntoStack(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone))
+	}
 	return sys(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), 0, 0, 0)
+}
+
+// leaderStack is where a leader that shares memory runs until its exec. The size
+// is a multiple of what any architecture aligns a stack to.
+var leaderStack [1 << 10]struct {
+	_ uint64
+	_ uint64
 }
 
 // leaveGroup leaves the service's process group: a SIGKILL to that must not

@@ -38,11 +38,11 @@ const (
 	saRestart  = 0x10000000
 )
 
-// relaySignals installs the handler for every signal that is passed on, for the
-// rest of this process's life.
-func relaySignals(fd int) {
+// relaySignals installs the handler for every signal that is passed on, but for
+// the ignored, for the rest of this process's life.
+func relaySignals(fd int, ignored uint64) {
 	relayFD = int32(fd)
-	forRelayed(func(sig int) {
+	forRelayed(ignored, func(sig int) {
 		act := kernelSigaction{
 			handler:  relayHandlerPC(),
 			flags:    saSiginfo | saRestorer | saOnStack | saRestart,

@@ -29,9 +29,8 @@ func IgnoredSignals() uint64 {
 	return set
 }
 
-// forRelayed calls f for every signal that is passed on and not ignored.
-func forRelayed(f func(sig int)) {
-	ignored := IgnoredSignals()
+// forRelayed calls f for every signal that is passed on, but for the ignored.
+func forRelayed(ignored uint64, f func(sig int)) {
 	for sig := 1; sig <= numSig; sig++ {
 		if relayed(unix.Signal(sig)) && ignored&(1<<(uint(sig)-1)) == 0 {
 			f(sig)

@@ -14,9 +14,9 @@ import (
 // relaySignals passes signals on through os/signal, which cannot tell a signal
 // that the terminal sent from any other: on a terminal SIGINT and SIGQUIT may
 // reach the command twice on these architectures.
-func relaySignals(fd int) {
+func relaySignals(fd int, ignored uint64) {
 	c := make(chan os.Signal, 64)
-	forRelayed(func(sig int) { signal.Notify(c, syscall.Signal(sig)) })
+	forRelayed(ignored, func(sig int) { signal.Notify(c, syscall.Signal(sig)) })
 	go func() {
 		for sig := range c {
 			var info [siginfoSize]byte

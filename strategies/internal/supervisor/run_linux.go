@@ -69,7 +69,7 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	}
 	l := launch{
-		spec: &s.Spec, channel: -1, parent: parent, grace: s.Grace,
+		spec: &s.Spec, ignored: s.Ignored, channel: -1, parent: parent, grace: s.Grace,
 		exitWhenLate: true, mirrorStops: true, rewrite: s.Rewrite, rename: true,
 	}
 	l.groupOf, l.skipKernelSignal = runGroup()

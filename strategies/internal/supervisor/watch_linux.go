@@ -27,7 +27,7 @@ func runWatcher(s *Spec, channel int) {
 	}
 	// This is the main thread; the others ignore what they can.
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &ignore, nil)
-	forRelayed(func(sig int) { setDisposition(sig, sigIgn, &raw.act) })
+	forRelayed(IgnoredSignals(), func(sig int) { setDisposition(sig, sigIgn, &raw.act) })
 
 	// The owner's descriptors were opened before this process started: once it
 	// says ready, the owner's end cannot be missed.
