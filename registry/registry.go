@@ -14,7 +14,15 @@ import (
 // use; a Registry is safe for concurrent use and must not be copied after first use.
 type Registry struct {
 	mu     sync.RWMutex
-	byName map[string]Strategy
+	byName map[string]*entry
+}
+
+// entry is a registered strategy with its description, which is the same at every
+// call. A description is large and made anew each time, so the registry keeps its
+// own to choose by, and hands out none of it.
+type entry struct {
+	Strategy
+	d Description
 }
 
 var defaultRegistry Registry
@@ -40,9 +48,9 @@ func (r *Registry) Register(s Strategy) error {
 		return fail(d.Name, ErrDuplicate)
 	}
 	if r.byName == nil {
-		r.byName = make(map[string]Strategy)
+		r.byName = make(map[string]*entry)
 	}
-	r.byName[d.Name] = s
+	r.byName[d.Name] = &entry{s, d}
 	return nil
 }
 
@@ -71,10 +79,18 @@ func (r *Registry) MustRegister(s Strategy) {
 // Lookup returns the strategy with that name. The error wraps ErrNoStrategy and
 // names what is registered.
 func (r *Registry) Lookup(name string) (Strategy, error) {
+	e, err := r.lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	return e.Strategy, nil
+}
+
+func (r *Registry) lookup(name string) (*entry, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if s, ok := r.byName[name]; ok {
-		return s, nil
+	if e, ok := r.byName[name]; ok {
+		return e, nil
 	}
 	known := slices.Sorted(maps.Keys(r.byName))
 	if len(known) == 0 {
@@ -90,7 +106,7 @@ func (r *Registry) All() []Strategy {
 	defer r.mu.RUnlock()
 	all := make([]Strategy, 0, len(r.byName))
 	for _, name := range slices.Sorted(maps.Keys(r.byName)) {
-		all = append(all, r.byName[name])
+		all = append(all, r.byName[name].Strategy)
 	}
 	return all
 }
@@ -108,26 +124,29 @@ func (r *Registry) Clone() *Registry {
 // then by preference, built-ins before third parties, and name. The order never
 // depends on the order of registration. Opt-in strategies are in it.
 func (r *Registry) Candidates(platform Platform) []Strategy {
-	type candidate struct {
-		Strategy
-		d Description
-	}
-	var cs []candidate
-	for _, s := range r.All() {
-		if d := s.Describe(); d.Platform.Includes(platform) {
-			cs = append(cs, candidate{s, d})
-		}
-	}
-	slices.SortFunc(cs, func(a, b candidate) int { return compare(a.d, b.d) })
-	out := make([]Strategy, len(cs))
-	for i, c := range cs {
-		out[i] = c.Strategy
+	entries := r.candidates(platform)
+	out := make([]Strategy, len(entries))
+	for i, e := range entries {
+		out[i] = e.Strategy
 	}
 	return out
 }
 
+func (r *Registry) candidates(platform Platform) []*entry {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var es []*entry
+	for _, e := range r.byName {
+		if e.d.Platform.Includes(platform) {
+			es = append(es, e)
+		}
+	}
+	slices.SortFunc(es, func(a, b *entry) int { return compare(&a.d, &b.d) })
+	return es
+}
+
 // compare orders the stronger description first.
-func compare(a, b Description) int {
+func compare(a, b *Description) int {
 	for _, e := range Events() {
 		ga, _ := a.Guarantee(e)
 		gb, _ := b.Guarantee(e)
@@ -146,15 +165,15 @@ func compare(a, b Description) int {
 	)
 }
 
-func thirdParty(d Description) int { return strings.Count(d.Name, ".") }
+func thirdParty(d *Description) int { return strings.Count(d.Name, ".") }
 
 // Target returns the cleanup that platform attempts: that of its strongest
 // strategy that is not opt-in. It is answerable for every platform on every
 // platform; where nothing applies it is CleanupUnsupportedNoop.
 func (r *Registry) Target(platform Platform) Cleanup {
-	for _, s := range r.Candidates(platform) {
-		if !s.Describe().OptIn {
-			return s.Target()
+	for _, e := range r.candidates(platform) {
+		if !e.d.OptIn {
+			return e.Target()
 		}
 	}
 	return CleanupUnsupportedNoop

@@ -119,17 +119,16 @@ func (r *Registry) Resolve(ctx context.Context, platform Platform, w Wanted) (Re
 		try = Probe
 	}
 	var res Resolution
-	for _, s := range candidates {
-		d := s.Describe()
-		err := eligible(d, w)
+	for _, e := range candidates {
+		err := eligible(&e.d, w)
 		if err == nil {
-			if err = try(ctx, s); err == nil {
-				res.Strategy, res.Description = s, d
-				res.Skipped = append(res.Skipped, r.heldBack(platform, w, d)...)
+			if err = try(ctx, e.Strategy); err == nil {
+				res.Strategy, res.Description = e.Strategy, e.Describe()
+				res.Skipped = append(res.Skipped, r.heldBack(platform, w, e)...)
 				return res, nil
 			}
 		}
-		res.Skipped = append(res.Skipped, Skip{Name: d.Name, Err: err})
+		res.Skipped = append(res.Skipped, Skip{Name: e.d.Name, Err: err})
 		attempted := !errors.Is(err, ErrWeaker) && !errors.Is(err, ErrOptIn)
 		if attempted && !w.BestEffort && !errors.Is(err, errors.ErrUnsupported) {
 			break
@@ -140,17 +139,17 @@ func (r *Registry) Resolve(ctx context.Context, platform Platform, w Wanted) (Re
 
 // inOrder returns the candidates in the order in which they are to be tried: by
 // rank, and opt-in strategies last.
-func (r *Registry) inOrder(platform Platform, w Wanted) ([]Strategy, error) {
+func (r *Registry) inOrder(platform Platform, w Wanted) ([]*entry, error) {
 	if w.Strategy != "" {
-		s, err := r.Lookup(w.Strategy)
-		return []Strategy{s}, err
+		e, err := r.lookup(w.Strategy)
+		return []*entry{e}, err
 	}
-	var plain, optIn []Strategy
-	for _, s := range r.Candidates(platform) {
-		if s.Describe().OptIn && len(w.Require) > 0 {
-			optIn = append(optIn, s)
+	var plain, optIn []*entry
+	for _, e := range r.candidates(platform) {
+		if e.d.OptIn && len(w.Require) > 0 {
+			optIn = append(optIn, e)
 		} else {
-			plain = append(plain, s)
+			plain = append(plain, e)
 		}
 	}
 	return append(plain, optIn...), nil
@@ -158,25 +157,24 @@ func (r *Registry) inOrder(platform Platform, w Wanted) ([]Strategy, error) {
 
 // heldBack lists the opt-in strategies that rank above chosen but were never
 // tried, because a strategy without side effects meets what is required.
-func (r *Registry) heldBack(platform Platform, w Wanted, chosen Description) []Skip {
-	if chosen.OptIn || w.Strategy != "" || len(w.Require) == 0 {
+func (r *Registry) heldBack(platform Platform, w Wanted, chosen *entry) []Skip {
+	if chosen.d.OptIn || w.Strategy != "" || len(w.Require) == 0 {
 		return nil
 	}
 	var skips []Skip
-	for _, s := range r.Candidates(platform) {
-		d := s.Describe()
-		if d.Name == chosen.Name {
+	for _, e := range r.candidates(platform) {
+		if e == chosen {
 			break
 		}
-		if d.OptIn {
-			skips = append(skips, Skip{Name: d.Name, Err: cmp.Or(eligible(d, w), ErrOptIn)})
+		if e.d.OptIn {
+			skips = append(skips, Skip{Name: e.d.Name, Err: cmp.Or(eligible(&e.d, w), ErrOptIn)})
 		}
 	}
 	return skips
 }
 
 // eligible says why d is out of the question without trying it, or nil.
-func eligible(d Description, w Wanted) error {
+func eligible(d *Description, w Wanted) error {
 	if unmet := d.Unmet(w.Minimum()); len(unmet) > 0 {
 		words := make([]string, len(unmet))
 		for i, u := range unmet {
