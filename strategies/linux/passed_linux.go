@@ -39,7 +39,9 @@ func (i *supervised) specFor(cmd *exec.Cmd, opts registry.StartOptions) (*superv
 	if len(s.Args) == 0 {
 		s.Args = []string{cmd.Path}
 	}
-	s.Env = cmd.Environ()
+	if s.Env = os.Environ(); cmd.Env != nil || cmd.Dir != "" {
+		s.Env = cmd.Environ()
+	}
 	s.Files = 3 + len(cmd.ExtraFiles)
 	s.OnLeaderExit = supervisor.LeaderExit(opts.OnLeaderExit)
 	s.Ignored = supervisor.IgnoredSignals()

@@ -27,7 +27,7 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 	}
 	run := &supervisor.RunSpec{
 		Spec: *spec, Grace: opts.Grace, DieWithParent: opts.DieWithParent,
-		Rewrite: opts.Rewrite, Started: opts.Started,
+		Rewrite: opts.Rewrite, Started: opts.Started, Idle: i.idle,
 	}
 	res, err := supervisor.Run(ctx, run)
 	if err != nil {

@@ -35,11 +35,34 @@ func Own() (Group, error) {
 // Locate returns the cgroup of version 2 that has a path as in /proc/PID/cgroup.
 // The error wraps errors.ErrUnsupported if there is no cgroup2 mount that shows it.
 func Locate(path string) (Group, error) {
+	if g, ok := usual(path); ok {
+		return g, nil
+	}
 	mounts, err := readProc("/proc/self/mountinfo")
 	if err != nil {
 		return "", procError(err)
 	}
 	return locate(path, mounts)
+}
+
+// usual finds the group where nearly every host has it: below the whole hierarchy,
+// mounted where systemd mounts it. To read mountinfo takes longer than all else
+// that contain run does with its cgroup. Elsewhere, and in a cgroup namespace, whose
+// paths are relative to its root, the answer is no.
+func usual(path string) (Group, bool) {
+	if outside(path) || namespace() != initialNamespace {
+		return "", false
+	}
+	for _, mount := range [...]string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		const rootInode = 1 // kernfs numbers from its root on, which a bind mount of a part does not show
+		var fs unix.Statfs_t
+		var root unix.Stat_t
+		if unix.Statfs(mount, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC &&
+			unix.Stat(mount, &root) == nil && root.Ino == rootInode {
+			return Group(filepath.Join(mount, path)), true
+		}
+	}
+	return "", false
 }
 
 // procError tells a host without such a file from one that is short of something.
@@ -60,7 +83,7 @@ func readProc(path string) ([]byte, error) {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	b := make([]byte, 0, 8<<10)
+	b := make([]byte, 0, 2<<10)
 	for {
 		n, err := unix.Read(fd, b[len(b):cap(b)])
 		switch {
@@ -153,13 +176,23 @@ func (g Group) claimable(systemd, namespaceRoot bool, delegated func(Group) bool
 // atNamespaceRoot reports whether this process is at the root of a cgroup
 // namespace other than the first.
 func atNamespaceRoot() bool {
-	ns, err := os.Readlink("/proc/self/ns/cgroup")
-	if err != nil || ns == initialNamespace {
+	if ns := namespace(); ns == "" || ns == initialNamespace {
 		return false
 	}
 	own, err := readProc("/proc/self/cgroup")
 	path, ok := unified(own)
 	return err == nil && ok && path == "/"
+}
+
+// namespace returns the link of this process's cgroup namespace, "" before Linux
+// 4.6 and if it cannot be read.
+func namespace() string {
+	var buf [64]byte
+	n, err := unix.Readlink("/proc/self/ns/cgroup", buf[:])
+	if err != nil {
+		return ""
+	}
+	return string(buf[:n])
 }
 
 // initialNamespace is the link of the first cgroup namespace, whose inode number
@@ -221,11 +254,13 @@ func MakeTree(parent Group) (*Tree, error) {
 
 // lock takes the lock of g without waiting.
 func (g Group) lock() (*os.File, error) {
-	f, err := os.Open(string(g))
+	// Not os.Open, which would set up the runtime's poller for it.
+	fd, err := unix.Open(string(g), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "open", Path: string(g), Err: err}
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	f := os.NewFile(uintptr(fd), string(g))
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if err == unix.EWOULDBLOCK {
 			return nil, fmt.Errorf("%w (locked by a sweep)", os.ErrNotExist)

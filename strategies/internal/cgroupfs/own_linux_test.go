@@ -23,6 +23,25 @@ const (
 `
 )
 
+// TestUsual: the short way answers as mountinfo does, or not at all.
+func TestUsual(t *testing.T) {
+	mounts, err := readProc("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/", "/a/b", "/..a"} {
+		got, ok := usual(path)
+		want, err := locate(path, mounts)
+		t.Logf("%s: %q %v, by mountinfo %q %v", path, got, ok, want, err)
+		if ok && got != want {
+			t.Errorf("%s: %q, by mountinfo %q", path, got, want)
+		}
+	}
+	if g, ok := usual("/../a"); ok {
+		t.Errorf("outside of the namespace: %q", g)
+	}
+}
+
 func TestLocate(t *testing.T) {
 	for _, tt := range []struct {
 		what, path, mounts string

@@ -25,6 +25,9 @@ type RunSpec struct {
 	Rewrite map[syscall.Signal]syscall.Signal
 	// Started, if not nil, is called when the leader has been started.
 	Started func()
+	// Idle, if not nil, is called when this process has nothing more to do than to
+	// wait: its streams and the leader's descriptors are closed.
+	Idle func()
 }
 
 // Result is how a Run ended.
@@ -105,6 +108,9 @@ func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
 			s.Started()
 		}
 		dropStreams()
+		if s.Idle != nil {
+			s.Idle()
+		}
 	}
 	stop := context.AfterFunc(ctx, hangUp)
 	defer stop()
