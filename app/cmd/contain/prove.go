@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
 	"github.com/seed329817d7/contain/registry"
 	"github.com/seed329817d7/contain/registry/registrytest/drill"
 )
@@ -61,7 +62,7 @@ func newProve() *cobra.Command {
 				err = write(cmd.OutOrStdout(), text)
 			}
 			if err == nil && !proof.Proved {
-				err = &exitError{code: 1, err: errors.New("not proved: " + strings.Join(proof.failing(), ", "))}
+				err = &launch.ExitError{Code: 1, Err: errors.New("not proved: " + strings.Join(proof.failing(), ", "))}
 			}
 			return err
 		},

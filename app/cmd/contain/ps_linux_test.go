@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
 	"github.com/seed329817d7/contain/app/containment"
 )
 
@@ -100,7 +101,7 @@ func TestPsAndStop(t *testing.T) {
 		if s.listed(tough) != nil {
 			t.Error("contain ps lists what has ended")
 		}
-		if code := s.stops(row.ID); code != exitFailure {
+		if code := s.stops(row.ID); code != launch.ExitFailure {
 			t.Errorf("contain stop of an ended ID exits with %d", code)
 		}
 		if s.listed(other) == nil {

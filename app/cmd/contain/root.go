@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
 	"github.com/spf13/cobra"
 )
 
@@ -53,7 +54,7 @@ func newRoot() *cobra.Command {
 			}
 			cmd.SetOut(cmd.ErrOrStderr())
 			_ = cmd.Help()
-			return &exitError{code: exitFailure}
+			return &launch.ExitError{Code: launch.ExitFailure}
 		},
 	}
 	root.Flags().SetInterspersed(false)

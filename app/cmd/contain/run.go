@@ -1,15 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
 	"github.com/seed329817d7/contain/app/containment"
 	"github.com/seed329817d7/contain/registry"
 )
@@ -115,7 +114,7 @@ func newRun() *cobra.Command {
 			if err := f.check(cmd); err != nil {
 				return err
 			}
-			if err := enoughFiles(); err != nil {
+			if err := launch.EnoughFiles(); err != nil {
 				return err
 			}
 			return f.run(args, cmd.Flags().Changed("grace"))
@@ -125,34 +124,19 @@ func newRun() *cobra.Command {
 	return cmd
 }
 
-// config is how the library is asked: this process is bound to its parent by
-// RunOptions.DieWithParent, so the library is not to bind it too.
-func (f *runFlags) config() containment.Config {
-	cfg := containment.Config{
-		Strategy:      f.strategy,
-		Require:       f.require,
-		BestEffort:    f.bestEffort,
-		OutliveParent: true,
-		Logger:        slog.New(slog.DiscardHandler),
-	}
+// asked is what the flags ask for, over the defaults.
+func (f *runFlags) asked(graceGiven bool) (containment.Config, registry.RunOptions) {
+	cfg, opts := launch.Defaults(os.Getpid())
+	cfg.Strategy, cfg.Require, cfg.BestEffort = f.strategy, f.require, f.bestEffort
 	if !f.quiet && (f.bestEffort || f.verbose) {
 		cfg.Logger = slog.New(&warnings{w: os.Stderr, verbose: f.verbose})
 	}
-	return cfg
-}
-
-// options returns what --grace and --die-with-parent ask for. The process 1 of a
-// container is told to stop by a runtime that has a timer of its own, often a
-// longer one; ours runs there only if it was asked for.
-func (f *runFlags) options(pid int, graceGiven bool) registry.RunOptions {
-	opts := registry.RunOptions{
-		OnLeaderExit: registry.LeaderExit(f.onExit), Grace: f.grace,
-		DieWithParent: f.dieWithParent, Rewrite: f.rewrite,
+	opts.OnLeaderExit = registry.LeaderExit(f.onExit)
+	opts.DieWithParent, opts.Rewrite = f.dieWithParent, f.rewrite
+	if graceGiven {
+		opts.Grace = f.grace
 	}
-	if pid == 1 && !graceGiven {
-		opts.Grace = -1
-	}
-	return opts
+	return cfg, opts
 }
 
 // run runs one command to its end and reports on it; the error carries the exit code.
@@ -165,10 +149,11 @@ func (f *runFlags) run(args []string, graceGiven bool) error {
 		}
 	}
 	began := time.Now()
-	result, err := run(f.config(), f.options(os.Getpid(), graceGiven), args)
+	cfg, opts := f.asked(graceGiven)
+	result, err := launch.Run(cfg, opts, args)
 	final, mapped := err, false
 	if err == nil {
-		final, mapped = f.exitMap.apply(exitLike(result))
+		final, mapped = f.exitMap.apply(launch.ExitLike(result))
 	}
 	if file != nil {
 		if err := file.write(newRunReport(args, began, result, err, final)); err != nil {
@@ -176,49 +161,19 @@ func (f *runFlags) run(args []string, graceGiven bool) error {
 		}
 	}
 	if err == nil && !mapped {
-		dieOfInterrupt(result)
+		launch.DieOfInterrupt(result)
 	}
 	return final
 }
 
 // apply replaces the exit code of a command that has ended.
 func (m exitMap) apply(end error) (error, bool) {
-	to, mapped := m[exitCode(end)]
+	to, mapped := m[launch.ExitCode(end)]
 	switch {
-	case !mapped || errors.Is(end, errNoStatus):
+	case !mapped || errors.Is(end, launch.ErrNoStatus):
 		return end, false
 	case to == 0:
 		return nil, true
 	}
-	return &exitError{code: to}, true
-}
-
-// run runs one command to its end. The error carries an exit code, if the
-// command could not be executed.
-func run(cfg containment.Config, opts registry.RunOptions, args []string) (registry.RunResult, error) {
-	cmd, err := command(args)
-	if err != nil {
-		return registry.RunResult{}, err
-	}
-	result, err := containment.Run(context.Background(), cfg, cmd, opts)
-	if err != nil {
-		if cause := execFailure(err, cmd.Path); cause != nil {
-			err = cannotExecute(args[0], cause)
-		}
-	}
-	return result, err
-}
-
-// exitLike returns the error that makes contain exit as its command did. On
-// Windows os.Exit takes all 32 bits of a code.
-func exitLike(r registry.RunResult) error {
-	switch {
-	case r.Signal > 0:
-		return &exitError{code: exitSignalBase + r.Signal}
-	case r.ExitCode < 0 && runtime.GOOS != "windows":
-		return &exitError{code: exitFailure, err: errNoStatus}
-	case r.ExitCode != 0:
-		return &exitError{code: r.ExitCode}
-	}
-	return nil
+	return &launch.ExitError{Code: to}, true
 }

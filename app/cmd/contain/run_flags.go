@@ -9,10 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed329817d7/contain/app/containment"
 	"github.com/seed329817d7/contain/registry"
 )
-
-var errNoStatus = errors.New("the command's exit status is not known")
 
 // runFlags are the flags of contain run.
 type runFlags struct {
@@ -40,7 +39,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.strategy, "strategy", "", "the one strategy to use, by `NAME` (contain describe)")
 	flags.Var(&f.require, "require", "refuse to run CMD unless this is promised; repeatable")
 	flags.BoolVar(&f.bestEffort, "best-effort", false, "take the strongest that works, even if it is nothing")
-	flags.DurationVar(&f.grace, "grace", 5*time.Second, "`TIME` from SIGTERM to the end by force")
+	flags.DurationVar(&f.grace, "grace", containment.DefaultGrace, "`TIME` from SIGTERM to the end by force")
 	flags.BoolVar(&f.dieWithParent, "die-with-parent", true, "end the tree when contain's parent ends")
 	flags.Var(&f.onExit, "on-exit", "`kill|wait|leave` what CMD leaves behind")
 	flags.Var(&f.signal, "signal", "what CMD gets for SIGTERM: `SIG` first, force after --grace")

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
 )
 
 // descriptors returns pid's, with what they refer to.
@@ -261,12 +263,12 @@ func TestRunFewFiles(t *testing.T) {
 			script := fmt.Sprintf(`ulimit -n %d && exec "$@"`, files)
 			return start(t, s.command("sh", append([]string{"-c", script, "sh"}, s.args("--", "sh", "-c", "exit 3")...)...))
 		}
-		if p := limited(minFiles); p.code() != 3 {
-			t.Errorf("with %d files: exit code %d, standard error %q", minFiles, p.code(), p.stderr())
+		if p := limited(launch.MinFiles); p.code() != 3 {
+			t.Errorf("with %d files: exit code %d, standard error %q", launch.MinFiles, p.code(), p.stderr())
 		}
-		for _, files := range []int{minFiles - 1, 12, 7, 6, 4} {
+		for _, files := range []int{launch.MinFiles - 1, 12, 7, 6, 4} {
 			p := limited(files)
-			if said := p.stderr(); p.code() != exitFailure || strings.Count(said, "\n") != 1 || !strings.Contains(said, "ulimit -n") {
+			if said := p.stderr(); p.code() != launch.ExitFailure || strings.Count(said, "\n") != 1 || !strings.Contains(said, "ulimit -n") {
 				t.Errorf("with %d files: exit code %d, standard error %q", files, p.code(), said)
 			}
 		}
@@ -291,7 +293,7 @@ func TestRunCallers(t *testing.T) {
 			live.expect("leader")
 			live.expect("daemon")
 			p.send(unix.SIGTERM)
-			if code := p.code(); code != exitSignalBase+int(unix.SIGTERM) {
+			if code := p.code(); code != launch.ExitSignalBase+int(unix.SIGTERM) {
 				t.Errorf("exit code %d, want 143", code)
 			}
 			live.wantGone()

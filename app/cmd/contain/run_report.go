@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
 	"github.com/seed329817d7/contain/registry"
 )
 
@@ -36,11 +37,11 @@ type runReport struct {
 // newRunReport says how a run ended; final is what contain exits with.
 func newRunReport(command []string, began time.Time, r registry.RunResult, failed, final error) runReport {
 	rep := runReport{
-		Schema: 1, Command: command, Strategy: r.Strategy, ExitCode: exitCode(final),
+		Schema: 1, Command: command, Strategy: r.Strategy, ExitCode: launch.ExitCode(final),
 		Signal: r.Signal, Started: began.Round(0), Seconds: time.Since(began).Seconds(), Killed: r.Forced,
 	}
 	if failed != nil {
-		rep.Error = oneLine(failed)
+		rep.Error = launch.OneLine(failed)
 	}
 	if r.Strategy != "" && r.Signal == 0 && r.ExitCode >= 0 {
 		rep.Status = &r.ExitCode

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
 	"github.com/seed329817d7/contain/strategies/inventory"
 )
 
@@ -56,7 +57,7 @@ func stopID(ctx context.Context, id string, grace time.Duration) error {
 		}
 		left, err := inventory.Stop(ctx, c, grace)
 		if err == nil && left > 0 {
-			return &exitError{code: 1, err: fmt.Errorf("stop %s: %d processes are left after the use of force", id, left)}
+			return &launch.ExitError{Code: 1, Err: fmt.Errorf("stop %s: %d processes are left after the use of force", id, left)}
 		}
 		return err
 	}

@@ -1,4 +1,4 @@
-package main
+package launch
 
 import (
 	"os"
@@ -11,11 +11,11 @@ import (
 	"github.com/seed329817d7/contain/registry"
 )
 
-// dieOfInterrupt ends this process by SIGINT if the terminal's ^C ended the
+// DieOfInterrupt ends this process by SIGINT if the terminal's ^C ended the
 // command in that way: a shell goes on with its loop if contain just exits with
 // 130. A strategy says so by leaving SIGINT at its default action, which neither
 // a handler nor an ignored signal has; everything else returns.
-func dieOfInterrupt(r registry.RunResult) {
+func DieOfInterrupt(r registry.RunResult) {
 	if r.Signal != int(unix.SIGINT) || !defaultAction(unix.SIGINT) {
 		return
 	}

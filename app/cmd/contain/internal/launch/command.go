@@ -1,4 +1,4 @@
-package main
+package launch
 
 import (
 	"errors"
@@ -32,7 +32,7 @@ func lookPath(name string) (string, error) {
 	case errors.Is(err, exec.ErrDot) && runtime.GOOS != "windows":
 		return "." + string(filepath.Separator) + path, nil
 	case errors.Is(err, exec.ErrDot):
-		return "", &exitError{exitNotFound, fmt.Errorf(`%s: not found in PATH, only in the current directory; name it .\%[1]s`, name)}
+		return "", &ExitError{ExitNotFound, fmt.Errorf(`%s: not found in PATH, only in the current directory; name it .\%[1]s`, name)}
 	case errors.Is(err, exec.ErrNotFound):
 		if cause := notExecutable(name); cause != nil {
 			return "", cannotExecute(name, cause)
@@ -43,7 +43,7 @@ func lookPath(name string) (string, error) {
 		err = lookup.Err
 	}
 	if isMissing(err) {
-		return "", &exitError{exitNotFound, fmt.Errorf("%s: not found", name)}
+		return "", &ExitError{ExitNotFound, fmt.Errorf("%s: not found", name)}
 	}
 	return "", cannotExecute(name, err)
 }
@@ -111,7 +111,7 @@ func execFailure(err error, path string) error {
 // found" then is about its interpreter, and counts as not found (execve(2), ENOENT).
 func cannotExecute(name string, cause error) error {
 	if isMissing(cause) {
-		return &exitError{exitNotFound, fmt.Errorf("%s: its interpreter was not found (its #! line, or the dynamic loader that it names)", name)}
+		return &ExitError{ExitNotFound, fmt.Errorf("%s: its interpreter was not found (its #! line, or the dynamic loader that it names)", name)}
 	}
-	return &exitError{exitNotExecutable, fmt.Errorf("%s: %w", name, cause)}
+	return &ExitError{ExitNotExecutable, fmt.Errorf("%s: %w", name, cause)}
 }

@@ -1,0 +1,95 @@
+// Package launch is what contain run does when its flags are known, and how
+// contain ends.
+//
+// Where there are no flags it does so before the flag library is initialised, and
+// before main: see plain_linux.go.
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+// The exit codes of contain itself, as those of nohup, env and timeout (POSIX,
+// "Exit Status" of env; GNU coreutils manual, "timeout invocation").
+const (
+	ExitFailure       = 125
+	ExitNotExecutable = 126
+	ExitNotFound      = 127
+	ExitSignalBase    = 128
+)
+
+// ExitError ends contain with code; without an error it prints nothing.
+type ExitError struct {
+	Code int
+	Err  error
+}
+
+func (e *ExitError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit code %d", e.Code)
+	}
+	return e.Err.Error()
+}
+
+func (e *ExitError) Unwrap() error { return e.Err }
+
+// Report prints err on one line and returns the exit code that it stands for.
+func Report(stderr io.Writer, err error) int {
+	var exit *ExitError
+	switch {
+	case err == nil:
+	case !errors.As(err, &exit):
+		fmt.Fprintln(stderr, "contain:", OneLine(err))
+	case exit.Err != nil:
+		fmt.Fprintln(stderr, "contain:", OneLine(exit.Err))
+	}
+	return ExitCode(err)
+}
+
+// ExitCode returns the exit code that err stands for.
+func ExitCode(err error) int {
+	var exit *ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.Code
+	}
+	return ExitFailure
+}
+
+// OneLine is the text of err on one line, without the "contain: " that the
+// library's errors begin with.
+func OneLine(err error) string {
+	s := strings.TrimPrefix(strings.TrimSpace(err.Error()), "contain: ")
+	s = strings.ReplaceAll(s, "\n", "; ")
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// ErrNoStatus: the command ended, and how is not known.
+var ErrNoStatus = errors.New("the command's exit status is not known")
+
+// ExitLike returns the error that makes contain exit as its command did. On
+// Windows os.Exit takes all 32 bits of a code.
+func ExitLike(r registry.RunResult) error {
+	switch {
+	case r.Signal > 0:
+		return &ExitError{Code: ExitSignalBase + r.Signal}
+	case r.ExitCode < 0 && runtime.GOOS != "windows":
+		return &ExitError{Code: ExitFailure, Err: ErrNoStatus}
+	case r.ExitCode != 0:
+		return &ExitError{Code: r.ExitCode}
+	}
+	return nil
+}
