@@ -172,6 +172,12 @@ type RunOptions struct {
 	// starts Grace all the same, a swallowed one does not. A terminal's ^C, which
 	// the terminal sends to the command itself, is not rewritten.
 	Rewrite map[syscall.Signal]syscall.Signal
+	// OnForced, if not nil, is called once for each process that had to be killed,
+	// before Run returns and not at the same time twice. It may miss some: those
+	// beyond the first hundreds, and those that were killed after the supervisor was.
+	// RunResult.Forced counts them all. The PID is that of the process's own PID
+	// namespace if the strategy makes one.
+	OnForced func(Member)
 	// Started, if not nil, is called once, when the command has been started and
 	// while this process still has its standard streams.
 	Started func()

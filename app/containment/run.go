@@ -239,10 +239,14 @@ func (g *guard) forward(sig os.Signal) {
 
 // kill ends what is alive, and starts the clock of the kill deadline.
 func (g *guard) kill() {
-	members, _ := g.proc.Members() // for the count only
+	members, _ := g.proc.Members() // to count and name them only
 	for _, m := range members {
-		if m.PID != g.waited { // it may not have been noticed that it is gone
-			g.forced[m.PID] = true
+		if m.PID == g.waited || g.forced[m.PID] { // it may not have been noticed that it is gone
+			continue
+		}
+		g.forced[m.PID] = true
+		if g.opts.OnForced != nil {
+			g.opts.OnForced(m)
 		}
 	}
 	_ = g.proc.Kill() // if it did not work, the limit will tell

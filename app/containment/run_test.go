@@ -82,9 +82,15 @@ func TestRunCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cmd := command(t, "stubborn")
 	cmd.Stdout = writer(func(p []byte) { cancel() }) // it is ready
-	res, err := containment.Run(ctx, using(new(registrytest.Fake)), cmd, registry.RunOptions{})
+	var forced []registry.Member
+	res, err := containment.Run(ctx, using(new(registrytest.Fake)), cmd, registry.RunOptions{
+		OnForced: func(m registry.Member) { forced = append(forced, m) },
+	})
 	if !errors.Is(err, context.Canceled) || res.Forced != 1 || res.ExitCode == 0 {
 		t.Errorf("%+v, %v", res, err)
+	}
+	if len(forced) != 1 || forced[0].PID != cmd.Process.Pid {
+		t.Errorf("forced: %v", forced)
 	}
 }
 

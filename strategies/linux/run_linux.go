@@ -29,6 +29,9 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 		Spec: *spec, Grace: opts.Grace, DieWithParent: opts.DieWithParent,
 		Rewrite: opts.Rewrite, Started: opts.Started, Idle: i.idle,
 	}
+	if opts.OnForced != nil {
+		run.OnForced = func(pid int, name string) { opts.OnForced(registry.Member{PID: pid, Name: name}) }
+	}
 	res, err := supervisor.Run(ctx, run)
 	if err != nil {
 		return none, i.runError(cmd.Path, err)

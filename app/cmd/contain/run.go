@@ -78,7 +78,7 @@ const runExample = `  # a service
   # whatever works, without the warning
   contain run --best-effort --quiet -- brokerd
 
-  # how it ended and how many had to be killed, as JSON
+  # how it ended and who had to be killed, as JSON
   contain run --report run.json -- make test
 
   # flags from the environment
@@ -150,13 +150,17 @@ func (f *runFlags) run(args []string, graceGiven bool) error {
 	}
 	began := time.Now()
 	cfg, opts := f.asked(graceGiven)
+	var killed killedList
+	if file != nil {
+		opts.OnForced = killed.add
+	}
 	result, err := launch.Run(cfg, opts, args)
 	final, mapped := err, false
 	if err == nil {
 		final, mapped = f.exitMap.apply(launch.ExitLike(result))
 	}
 	if file != nil {
-		if err := file.write(newRunReport(args, began, result, err, final)); err != nil {
+		if err := file.write(newRunReport(args, began, result, killed, err, final)); err != nil {
 			return err
 		}
 	}

@@ -30,15 +30,17 @@ type runReport struct {
 	Seconds float64   `json:"seconds"`
 	// Killed is how many processes had to be ended by force.
 	Killed int `json:"killed"`
+	// KilledProcesses are up to 100 of them.
+	KilledProcesses []registry.Member `json:"killedProcesses"`
 	// Error is what contain said if it failed, or could not execute CMD.
 	Error string `json:"error,omitempty"`
 }
 
 // newRunReport says how a run ended; final is what contain exits with.
-func newRunReport(command []string, began time.Time, r registry.RunResult, failed, final error) runReport {
+func newRunReport(command []string, began time.Time, r registry.RunResult, killed killedList, failed, final error) runReport {
 	rep := runReport{
 		Schema: 1, Command: command, Strategy: r.Strategy, ExitCode: launch.ExitCode(final),
-		Signal: r.Signal, Started: began.Round(0), Seconds: time.Since(began).Seconds(), Killed: r.Forced,
+		Signal: r.Signal, Started: began.Round(0), Seconds: time.Since(began).Seconds(), Killed: r.Forced, KilledProcesses: append([]registry.Member{}, killed...),
 	}
 	if failed != nil {
 		rep.Error = launch.OneLine(failed)
@@ -47,6 +49,16 @@ func newRunReport(command []string, began time.Time, r registry.RunResult, faile
 		rep.Status = &r.ExitCode
 	}
 	return rep
+}
+
+// killedList is who had to be killed, as far as a report has room.
+type killedList []registry.Member
+
+func (l *killedList) add(m registry.Member) {
+	const most = 100
+	if len(*l) < most {
+		*l = append(*l, m)
+	}
 }
 
 // reportFile is where a report will be written.

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/registry"
 )
 
 // TestRunRewrites: a signal arrives as what it is rewritten to and as nothing
@@ -143,10 +145,46 @@ func TestRunReportKilled(t *testing.T) {
 			rep.Status != nil || rep.Killed < 2 || rep.Seconds <= 0 || len(rep.Command) != 3 {
 			t.Errorf("%v, %s", err, text)
 		}
+		if named := names(rep.KilledProcesses); named["sh"]+named["setsid"]+named["sleep"] != rep.Killed {
+			t.Errorf("killed: %v; %s", named, text)
+		}
 		if left, _ := os.ReadDir(dir); len(left) != 1 {
 			t.Errorf("left beside it: %v", left)
 		}
 	})
+}
+
+// TestRunReportForced: a command that ignores what ends it is in the report, too.
+func TestRunReportForced(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		file := filepath.Join(t.TempDir(), "report.json")
+		s.cred = nil // who else may not write there
+		p := start(t, s.run("--report", file, "--grace", "100ms", "--", "sh", "-c", `trap "" TERM; sleep 1000 & echo ready; wait; wait`))
+		p.expect("ready")
+		p.send(unix.SIGTERM)
+		if code := p.code(); code != 137 {
+			t.Errorf("exit code %d; %s", code, p.stderr())
+		}
+		text, err := os.ReadFile(file)
+		var rep runReport
+		if err == nil {
+			err = json.Unmarshal(text, &rep)
+		}
+		if named := names(rep.KilledProcesses); err != nil || rep.Signal != 9 || rep.Killed != 2 || named["sh"] != 1 || named["sleep"] != 1 {
+			t.Errorf("%v, %s", err, text)
+		}
+	})
+}
+
+// names counts processes by name.
+func names(ms []registry.Member) map[string]int {
+	count := map[string]int{}
+	for _, m := range ms {
+		if m.PID > 0 {
+			count[m.Name]++
+		}
+	}
+	return count
 }
 
 // TestTerminalInterruptMapped: an end by ^C that is mapped to an exit code is

@@ -30,7 +30,8 @@ type launch struct {
 	mirrorStops      bool
 	rewrite          map[syscall.Signal]syscall.Signal // 0: not passed on
 	// rename overwrites the supervisor's copy of the argument list with Argv0.
-	rename bool
+	rename     bool
+	nameForced bool // say who had to be killed
 }
 
 // child is a supervisor that has been forked.
@@ -63,6 +64,7 @@ func (l *launch) start() (child, error) {
 	if err := r.setRewrite(l.rewrite); err != nil {
 		return child{}, err
 	}
+	r.nameForced = l.nameForced
 	r.skipKernelSignal, r.exitWhenLate, r.mirrorStops = l.skipKernelSignal, l.exitWhenLate, l.mirrorStops
 	r.proxy, _ = unix.PidfdOpen(os.Getpid(), 0) // -1 before Linux 5.3
 	r.supervisorPidfd, r.children = -1, -1

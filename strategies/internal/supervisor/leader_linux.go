@@ -15,6 +15,8 @@ import (
 //go:norace
 func lead() {
 	raw.takeAttributes()
+	raw.must(StepCaps, raw.raiseAmbient())
+	raw.must(StepChdir, raw.changeDir())
 	raw.must(StepPdeathsig, raw.bindToSupervisor())
 	raw.execute()
 }
@@ -60,12 +62,15 @@ func (r *rawState) takeAttributes() {
 		r.must(StepCredential, sys(sysSetgid, a.gid, 0, 0, 0, 0))
 		r.must(StepCredential, sys(sysSetuid, a.uid, 0, 0, 0, 0))
 	}
-	if a.ncaps > 0 {
-		r.must(StepCaps, r.raiseAmbient())
+}
+
+//go:nosplit
+//go:norace
+func (r *rawState) changeDir() int {
+	if r.dir == nil {
+		return 0
 	}
-	if r.dir != nil {
-		r.must(StepChdir, sys(unix.SYS_CHDIR, uintptr(r.dir), 0, 0, 0, 0))
-	}
+	return sys(unix.SYS_CHDIR, uintptr(r.dir), 0, 0, 0, 0)
 }
 
 // execute takes the leader from its last attributes to its exec. It never returns.
@@ -156,6 +161,9 @@ type capData struct{ effective, permitted, inheritable uint32 }
 //go:norace
 //go:nocheckptr
 func (r *rawState) raiseAmbient() int {
+	if r.attr.ncaps == 0 {
+		return 0
+	}
 	h := capHeader{version: unix.LINUX_CAPABILITY_VERSION_3}
 	d := &r.caps
 	if e := sys(unix.SYS_CAPGET, uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(&d[0])), 0, 0, 0); e < 0 {

@@ -35,6 +35,11 @@ const (
 	// OpMirror: the proxy is to end as the leader did; A is the leader's wait
 	// status, B a set of MirrorEnds and MirrorInterrupted.
 	OpMirror
+	// OpForced: a process had to be killed; A is its PID, B and C begin its name.
+	// OpForcedName follows with the rest.
+	OpForced
+	// OpForcedName: A and B are bytes 8 to 15 of the name that OpForced began.
+	OpForcedName
 	// OpEmpty: no process is left; A counts those that had to be killed.
 	OpEmpty
 	// OpLate: the kill deadline has passed and processes are left.

@@ -272,13 +272,13 @@ func (p *proxy) awaitMirror() {
 // deadline something is left that cannot die yet, such as a process in
 // uninterruptible sleep: then the owner is told so, and this goes on.
 func (p *proxy) takeOver(spec *Spec, channel int) {
-	status, empty := endOrphans(spec, p.leader)
+	status, _, empty := endOrphans(spec, p.leader)
 	p.status = status
 	if !empty {
 		writeMessage(channel, OpLate, 0, 0)
 	}
 	for !empty {
-		_, empty = endOrphans(spec, 0)
+		_, _, empty = endOrphans(spec, 0)
 	}
 	writeMessage(channel, OpEmpty, 0, 0)
 }
@@ -295,10 +295,10 @@ func (p *proxy) reapSupervisor() {
 }
 
 // endOrphans takes over from a supervisor that was killed: its children have
-// become this process's. It returns the leader's wait status, and whether all of
-// them were gone before the kill deadline. Only the main thread adopts, and only
+// become this process's. It returns the leader's wait status, how many had to be
+// killed, and whether all of them were gone before the kill deadline. Only the main thread adopts, and only
 // its children are listed: see find_child_reaper in Linux' kernel/exit.c.
-func endOrphans(s *Spec, leader int) (status uint32, empty bool) {
+func endOrphans(s *Spec, leader int) (status uint32, forced int, empty bool) {
 	status = uint32(unix.SIGKILL)
 	r := &raw
 	pid := strconv.Itoa(os.Getpid())
@@ -319,8 +319,11 @@ func endOrphans(s *Spec, leader int) (status uint32, empty bool) {
 			if got == leader && got > 0 {
 				status = uint32(ws)
 			}
+			if got > 0 && ws.Signaled() && int(ws.Signal()) == s.KillSignal {
+				forced++
+			}
 			if err == unix.ECHILD {
-				return status, true
+				return status, forced, true
 			}
 			if got <= 0 && err != unix.EINTR {
 				break
@@ -328,7 +331,7 @@ func endOrphans(s *Spec, leader int) (status uint32, empty bool) {
 		}
 		poll(nil, 0, 1, &raw.ts)
 	}
-	return status, false
+	return status, forced, false
 }
 
 // mirror ends this process as the leader ended: the same exit code, or the same

@@ -81,6 +81,7 @@ type rawState struct {
 	late           bool
 	graceUntil     int64
 	forced         uint32
+	nameForced     bool // tell the proxy who had to be killed
 
 	fds        [6]pollFD
 	mirrorPoll pollFD
@@ -93,6 +94,8 @@ type rawState struct {
 	clone cloneArgs
 	caps  [2]capData
 	info  [siginfoSize / 4]int32
+	ended [siginfoSize / 4]int32
+	named [2]Message
 	buf   [4096]byte
 }
 
@@ -191,7 +194,11 @@ func (r *rawState) begin() {
 	if r.cloneflags&unix.CLONE_NEWPID != 0 { // the leader cannot see our PID
 		r.supervisorPidfd = sys(unix.SYS_PIDFD_OPEN, uintptr(r.supervisorPID), 0, 0, 0, 0)
 	}
-	r.leader = r.forkLeader()
+	if r.shareMemory {
+		r.leader = r.forkSharing()
+	} else {
+		r.leader = r.forkLeader()
+	}
 	r.check(StepClone, r.leader)
 }
 
@@ -219,30 +226,33 @@ type cloneArgs struct {
 }
 
 // forkLeader forks the leader, inside its cgroup if it has one: moved there
-// afterwards it could have forked before. In the child it returns 0 or, if memory
-// is shared, not at all.
+// afterwards it could have forked before.
 //
 //go:nosplit
 //go:norace
 func (r *rawState) forkLeader() int {
-	stack := uintptr(unsafe.Pointer(&leaderStack[0]))
 	if r.cgroupFD < 0 {
-		if r.shareMemory {
-			return cloneOntoStack(unix.SYS_CLONE, unix.CLONE_VM|uintptr(unix.SIGCHLD), stack+unsafe.Sizeof(leaderStack))
-		}
 		return fork(r.cloneflags)
 	}
-	r.clone = cloneArgs{
-		flags:      uint64(r.cloneflags) | unix.CLONE_INTO_CGROUP,
-		exitSignal: uint64(unix.SIGCHLD),
-		cgroup:     uint64(r.cgroupFD),
-	}
-	if r.shareMemory {
-		r.clone.flags |= unix.CLONE_VM
-		r.clone.stack, r.clone.stackSize = uint64(stack), uint64(unsafe.Sizeof(leaderStack))
-		return cloneOntoStack(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone))
-	}
+	r.clone = cloneArgs{flags: uint64(r.cloneflags) | unix.CLONE_INTO_CGROUP, exitSignal: uint64(unix.SIGCHLD), cgroup: uint64(r.cgroupFD)}
 	return sys(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), 0, 0, 0)
+}
+
+// forkSharing is forkLeader for a leader that shares memory. It returns in the
+// supervisor only.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) forkSharing() int {
+	stack := uintptr(unsafe.Pointer(&leaderStack[0]))
+	if r.cgroupFD < 0 {
+		return cloneOntoStack(unix.SYS_CLONE, unix.CLONE_VM|uintptr(unix.SIGCHLD), stack+unsafe.Sizeof(leaderStack))
+	}
+	r.clone = cloneArgs{
+		flags: unix.CLONE_VM | unix.CLONE_INTO_CGROUP, exitSignal: uint64(unix.SIGCHLD), cgroup: uint64(r.cgroupFD),
+		stack: uint64(stack), stackSize: uint64(unsafe.Sizeof(leaderStack)),
+	}
+	return cloneOntoStack(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone))
 }
 
 // leaderStack is where a leader that shares memory runs until its exec. The size
@@ -698,17 +708,29 @@ func (r *rawState) signalLeader() {
 func (r *rawState) reap() {
 	for {
 		var status uint32
-		pid := sys(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), unix.WNOHANG|unix.WALL|unix.WUNTRACED|unix.WCONTINUED, 0, 0)
+		which := ^uintptr(0)
+		if r.killing && r.nameForced {
+			which = r.nameNext()
+			if which != ^uintptr(0) && !r.foreignProc {
+				r.namePath(int32(which))
+				r.keepName(r.readName())
+			}
+		}
+		pid := sys(unix.SYS_WAIT4, which, uintptr(unsafe.Pointer(&status)), unix.WNOHANG|unix.WALL|unix.WUNTRACED|unix.WCONTINUED, 0, 0)
 		switch {
 		case pid > 0 && status&0xff == 0x7f: // WIFSTOPPED
 			r.leaderStops(pid, true)
 		case pid > 0 && status == 0xffff: // WIFCONTINUED
 			r.leaderStops(pid, false)
-		case pid == r.leader:
-			r.leaderExited, r.leaderStatus = true, status
 		case pid > 0:
-			if r.killing {
+			if pid == r.leader {
+				r.leaderExited, r.leaderStatus = true, status
+			}
+			if r.killing && uintptr(status&0x7f) == r.killSignal {
 				r.forced++
+				if r.nameForced {
+					r.tellForced()
+				}
 			}
 		case pid == -int(unix.ECHILD):
 			r.note(Empty)
@@ -716,6 +738,99 @@ func (r *rawState) reap() {
 		default:
 			return
 		}
+	}
+}
+
+// nameNext puts the next child to be waited for into r.named and returns its PID;
+// -1 if there is none. As a zombie it still has its name.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) nameNext() uintptr {
+	r.ended[siginfoPID] = 0
+	sys(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&r.ended[0])), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0)
+	pid := r.ended[siginfoPID]
+	if pid <= 0 {
+		return ^uintptr(0)
+	}
+	r.named[0] = Message{Op: OpForced, A: uint32(pid)}
+	r.named[1] = Message{Op: OpForcedName}
+	return uintptr(pid)
+}
+
+// siginfoPID is the place of si_pid in a siginfo_t of 32-bit words: after three
+// words, at the next that is aligned to a pointer.
+const siginfoPID = (3*4 + unsafe.Sizeof(uintptr(0)) - 1) / unsafe.Sizeof(uintptr(0)) * unsafe.Sizeof(uintptr(0)) / 4
+
+// namePath puts "/proc/PID/comm" into r.buf.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) namePath(pid int32) {
+	end := 0
+	for i := 0; i < len(procDir)-1; i++ {
+		r.buf[end] = procDir[i]
+		end++
+	}
+	r.buf[end] = '/'
+	for n := pid; n > 0; n /= 10 {
+		end++
+	}
+	i := end
+	for n := pid; n > 0 && i > 0; n /= 10 {
+		r.buf[i] = byte('0' + n%10)
+		i--
+	}
+	for i := 0; i < len(commFile); i++ {
+		end++
+		r.buf[end] = commFile[i]
+	}
+}
+
+var commFile = [...]byte{'/', 'c', 'o', 'm', 'm', 0}
+
+// readName reads the file that r.buf names, proc_pid_comm(5), into r.buf.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) readName() int {
+	atFDCWD := unix.AT_FDCWD
+	fd := sys(unix.SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&r.buf[0])), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0)
+	if fd < 0 {
+		return 0
+	}
+	n := sys(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&r.buf[0])), maxName, 0, 0)
+	sys(unix.SYS_CLOSE, uintptr(fd), 0, 0, 0, 0)
+	return n
+}
+
+// maxName is the room for a name and what ends it, TASK_COMM_LEN in prctl(2).
+const maxName = 16
+
+// keepName takes a name of n bytes from r.buf to r.named.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) keepName(n int) {
+	for i := 0; i < n && i < maxName && r.buf[i] != '\n'; i++ {
+		at := unsafe.Pointer(&r.named[0].B)
+		if i >= maxName/2 {
+			at = unsafe.Pointer(&r.named[1].A)
+		}
+		*(*byte)(unsafe.Add(at, i%(maxName/2))) = r.buf[i]
+	}
+}
+
+// tellForced tells the proxy about r.named, unless the pipe is full: a proxy that
+// is stopped reads nothing, and must not hold up what is killed.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) tellForced() {
+	r.mirrorPoll = pollFD{fd: int32(r.mirror), events: unix.POLLOUT}
+	r.ts = timespec{}
+	if sys(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&r.mirrorPoll)), 1, uintptr(unsafe.Pointer(&r.ts)), 0, 0) > 0 { // not poll: less stack
+		sys(unix.SYS_WRITE, uintptr(r.mirror), uintptr(unsafe.Pointer(&r.named[0])), 2*MessageSize, 0, 0)
 	}
 }
 

@@ -1,7 +1,9 @@
 package supervisor
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -23,6 +25,9 @@ type RunSpec struct {
 	DieWithParent bool
 	// Rewrite says as what a signal is passed on; 0 swallows it.
 	Rewrite map[syscall.Signal]syscall.Signal
+	// OnForced, if not nil, is told who had to be killed, by another goroutine, up to
+	// what fits a pipe of which nobody reads.
+	OnForced func(pid int, name string)
 	// Started, if not nil, is called when the leader has been started.
 	Started func()
 	// Idle, if not nil, is called when this process has nothing more to do than to
@@ -74,6 +79,7 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 	l := launch{
 		spec: &s.Spec, ignored: s.Ignored, channel: -1, parent: parent, grace: s.Grace,
 		exitWhenLate: true, mirrorStops: true, rewrite: s.Rewrite, rename: true,
+		nameForced: s.OnForced != nil,
 	}
 	l.groupOf, l.skipKernelSignal = runGroup()
 	l.groupShared = l.groupOf > 0
@@ -114,20 +120,22 @@ func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
 	}
 	stop := context.AfterFunc(ctx, hangUp)
 	defer stop()
-	f := follower{mirror: c.mirror}
-	if s.InitFlags == 0 { // what it is told can wait
+	f := follower{mirror: c.mirror, onForced: s.OnForced}
+	if s.InitFlags == 0 && s.OnForced == nil { // what it is told can wait
 		waitFor(c.pid)
 		f.follow()
 	} else {
-		wakeByMessage(c.mirror)
+		if s.InitFlags != 0 {
+			wakeByMessage(c.mirror)
+		}
 		over := make(chan struct{})
 		go func() { defer close(over); f.follow() }()
 		waitFor(c.pid)
 		<-over
 	}
 	if !f.mirrored { // the supervisor was killed
-		status, empty := endOrphans(&s.Spec, leader)
-		f.result.Status, f.result.Late = unix.WaitStatus(status), !empty
+		status, forced, empty := endOrphans(&s.Spec, leader)
+		f.result.Status, f.result.Forced, f.result.Late = unix.WaitStatus(status), forced, !empty
 	}
 	f.endAsInterrupted(c.relay)
 	return f.result, nil
@@ -136,6 +144,7 @@ func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
 // follower is what this process knows from its supervisor.
 type follower struct {
 	mirror                int
+	onForced              func(pid int, name string)
 	result                Result
 	mirrored, interrupted bool
 }
@@ -151,6 +160,10 @@ func (f *follower) follow() {
 		case OpMirror:
 			f.result.Status, f.mirrored = unix.WaitStatus(m.A), true
 			f.interrupted = m.B&MirrorInterrupted != 0
+		case OpForced:
+			if rest, err := nextMessage(f.mirror); err == nil && f.onForced != nil {
+				f.onForced(int(m.A), nameIn(m, rest))
+			}
 		case OpEmpty:
 			f.result.Forced = int(m.A)
 		case OpLate:
@@ -161,6 +174,15 @@ func (f *follower) follow() {
 			}
 		}
 	}
+}
+
+// nameIn returns the name in an OpForced and its OpForcedName.
+func nameIn(m, rest Message) string {
+	var b []byte
+	for _, word := range [...]uint32{m.B, m.C, rest.A, rest.B} {
+		b = binary.NativeEndian.AppendUint32(b, word)
+	}
+	return string(bytes.TrimRight(b, "\x00"))
 }
 
 // stop stops this process until the supervisor has something to say. What
