@@ -194,9 +194,11 @@ func (r *rawState) begin() {
 	if r.cloneflags&unix.CLONE_NEWPID != 0 { // the leader cannot see our PID
 		r.supervisorPidfd = sys(unix.SYS_PIDFD_OPEN, uintptr(r.supervisorPID), 0, 0, 0, 0)
 	}
+	r.leader = -1
 	if r.shareMemory {
 		r.leader = r.forkSharing()
-	} else {
+	}
+	if r.leader < 0 { // some sandbox may know no more than fork and threads
 		r.leader = r.forkLeader()
 	}
 	r.check(StepClone, r.leader)
