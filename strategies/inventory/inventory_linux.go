@@ -77,6 +77,7 @@ func list() ([]Containment, error) {
 			found = append(found, s.service(s.byPID[p.PPID])...)
 		}
 	}
+	found = once(found)
 	slices.SortFunc(found, func(a, b *tracked) int { return older(a.anchor, b.anchor) })
 	list := make([]Containment, len(found))
 	for i, c := range found {
@@ -84,6 +85,23 @@ func list() ([]Containment, error) {
 		list[i] = c.Containment
 	}
 	return list, nil
+}
+
+// once drops what is listed twice: two owners in different PID namespaces may have
+// the same number there, and so claim the same cgroups. A backend is its owner's
+// child, as long as it lives.
+func once(found []*tracked) []*tracked {
+	byID := make(map[string]*tracked)
+	var kept []*tracked
+	for _, c := range found {
+		if first, ok := byID[c.ID]; !ok {
+			byID[c.ID] = c
+			kept = append(kept, c)
+		} else if c.leader.PPID == c.Owner.PID {
+			*first = *c
+		}
+	}
+	return kept
 }
 
 // older orders by start time.

@@ -136,6 +136,45 @@ func TestPsService(t *testing.T) {
 	})
 }
 
+// TestPsSameNumber: two services that have the same PID in namespaces of their own
+// have each its own backends.
+func TestPsSameNumber(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		s.t = t
+		if s.cred != nil || os.Geteuid() != 0 {
+			t.Skip("a PID namespace needs root")
+		}
+		services := make([]*session, 2)
+		for i := range services {
+			cmd := s.role("service", s.strategy)
+			cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS
+			services[i] = start(t, inFreshProc(cmd))
+			services[i].expect("up <nil>")
+		}
+		all := make(map[string]bool)
+		for _, p := range services {
+			var rows []psRow
+			eventually(t, "both backends are listed with all their processes", func() bool {
+				rows = s.owned(p)
+				return len(rows) == 2 && rows[0].Processes == 3 && rows[1].Processes == 3
+			})
+			for _, r := range rows {
+				all[r.ID] = true
+			}
+		}
+		if len(all) != 4 {
+			t.Errorf("%d backends, want 4: %v", len(all), all)
+		}
+	})
+}
+
+// inFreshProc has cmd, in namespaces of its own, mount its own /proc first.
+func inFreshProc(cmd *exec.Cmd) *exec.Cmd {
+	cmd.Args = append([]string{"sh", "-c", `mount -t proc proc /proc && exec "$@"`, "sh"}, cmd.Args...)
+	cmd.Path = "/bin/sh"
+	return cmd
+}
+
 // TestPsNamesake: a name does not make a supervisor.
 func TestPsNamesake(t *testing.T) {
 	eachSetting(t, func(t *testing.T, s *setting) {
