@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
 )
 
 // environmentFlags are the flags of contain run that the environment may give
@@ -29,15 +31,10 @@ var environmentFlags = []struct {
 	{name: "report"},
 }
 
-// variable is the environment variable of a flag.
-func variable(flag string) string {
-	return "CONTAIN_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-}
-
 // source is what the user knows a flag's value by.
 func (f *runFlags) source(flag string) string {
 	if f.fromEnv[flag] {
-		return variable(flag)
+		return launch.Variable(flag)
 	}
 	return "--" + flag
 }
@@ -52,7 +49,7 @@ func (f *runFlags) takeEnvironment(cmd *cobra.Command) error {
 		return flag != nil && flag.Changed && !f.fromEnv[name] && flag.Value.String() != "false"
 	}
 	for _, e := range environmentFlags {
-		name := variable(e.name)
+		name := launch.Variable(e.name)
 		text, set := os.LookupEnv(name)
 		if !set {
 			continue

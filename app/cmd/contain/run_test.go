@@ -6,9 +6,12 @@ import (
 	"reflect"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
 	"github.com/seed329817d7/contain/app/containment"
 	"github.com/seed329817d7/contain/registry"
 )
@@ -65,5 +68,24 @@ func TestVersionLine(t *testing.T) {
 		if got := versionLine(tc.stamp, tc.info); got != tc.want {
 			t.Errorf("%q, want %q", got, tc.want)
 		}
+	}
+}
+
+// TestFlagsAreKnown: launch, which runs what has no flags, knows all of them.
+func TestFlagsAreKnown(t *testing.T) {
+	var byFlag, byVariable []string
+	for line := range strings.Lines(newRun().Flags().FlagUsages()) {
+		if _, name, ok := strings.Cut(line, "--"); ok && strings.HasPrefix(strings.TrimLeft(line, " "), "-") {
+			byFlag = append(byFlag, strings.FieldsFunc(name, func(r rune) bool { return strings.ContainsRune(" [=\n", r) })[0])
+		}
+	}
+	for _, e := range environmentFlags {
+		byVariable = append(byVariable, e.name)
+	}
+	known := slices.Sorted(slices.Values(launch.Flags[:]))
+	slices.Sort(byFlag)
+	slices.Sort(byVariable)
+	if !slices.Equal(byFlag, known) || !slices.Equal(byVariable, known) {
+		t.Errorf("known %v, flags %v, variables %v", known, byFlag, byVariable)
 	}
 }

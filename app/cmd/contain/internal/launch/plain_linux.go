@@ -2,6 +2,7 @@ package launch
 
 import (
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -34,7 +35,7 @@ func plain(argv, env []string) []string {
 		return nil
 	}
 	for _, v := range env {
-		if strings.HasPrefix(v, "CONTAIN_") {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, prefix) && slices.ContainsFunc(Flags[:], func(f string) bool { return Variable(f) == name }) {
 			return nil
 		}
 	}

@@ -23,7 +23,7 @@ func TestPlain(t *testing.T) {
 		"version":            "",
 	} {
 		argv := append([]string{"contain"}, strings.Fields(line)...)
-		if got := plain(argv, []string{"A=B"}); !slices.Equal(got, strings.Fields(want)) {
+		if got := plain(argv, []string{"A=B", "CONTAIN_OTHER=x"}); !slices.Equal(got, strings.Fields(want)) {
 			t.Errorf("%s: %q, want %q", line, got, want)
 		}
 		if got := plain(argv, []string{"A=B", "CONTAIN_GRACE=1s"}); got != nil {
