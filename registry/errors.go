@@ -23,6 +23,8 @@ var (
 	ErrNotPassed = errors.New("command attribute not supported")
 	// ErrNoStrategy: no strategy qualifies, or none has the name that was asked for.
 	ErrNoStrategy = errors.New("no containment strategy")
+	// ErrLeft: processes are alive although they were ordered to end.
+	ErrLeft = errors.New("processes are left")
 	// ErrDuplicate: the name is registered already.
 	ErrDuplicate = errors.New("strategy registered twice")
 	// ErrInvalid: the strategy is nil or its description is not valid.

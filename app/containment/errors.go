@@ -14,7 +14,7 @@ var (
 	// ErrNotInstalled: the containment is not in force yet.
 	ErrNotInstalled = errors.New("containment not in force yet: install it first; under fx, start backends in OnStart")
 	// ErrLeft: processes of a backend are alive although they were ordered to end.
-	ErrLeft = errors.New("processes are left")
+	ErrLeft = registry.ErrLeft
 )
 
 // compose returns nil if all errs are nil, else one error that prints on one

@@ -31,11 +31,13 @@ func (cgroup) Run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOptions) 
 	}
 	// No trial birth: the command's own is the trial.
 	tree, err := cgroupfs.MakeTree(own)
-	// What a contain that was killed together with its supervisor left there.
-	sweep := func() { _ = cgroupfs.Sweep(own, time.Now().Add(time.Second)) }
-	if errors.Is(err, unix.EAGAIN) { // what was left behind may use up the limit
-		sweep()
-		tree, err = cgroupfs.MakeTree(own)
+	if full := errors.Is(err, unix.EAGAIN); err == nil || full {
+		// What a contain that was killed together with its supervisor left there: the
+		// command may need what that holds, such as a port, or it is what fills the cgroup.
+		_ = cgroupfs.Sweep(own, time.Now().Add(time.Second))
+		if full {
+			tree, err = cgroupfs.MakeTree(own)
+		}
 	}
 	if err != nil {
 		return none, cgroupError("run "+cmd.Path, fmt.Errorf("%w: %w%s", errors.ErrUnsupported, err, cgroupAdvice(err)))
@@ -44,7 +46,6 @@ func (cgroup) Run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOptions) 
 	defer tree.End(time.Now().Add(registry.SupervisorKillDeadline)) // only if the supervisor could not
 	i := &supervised{strategy: CgroupName}
 	i.adjust = func(s *supervisor.Spec) error { return intoTree(s, tree) }
-	i.idle = sweep // the command does not wait for it
 	res, err := i.run(ctx, cmd, opts)
 	var failed *supervisor.StartError
 	if errors.As(err, &failed) && failed.Step == supervisor.StepClone {

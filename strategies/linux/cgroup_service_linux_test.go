@@ -279,15 +279,23 @@ func killBoth(t *testing.T, owner *exec.Cmd, super proctree.Process) {
 	_ = owner.Wait()
 }
 
-// contain run sweeps, too.
+// contain run sweeps, too, before it starts the command: that may need what the
+// others hold.
 func TestCgroupRunSweeps(t *testing.T) {
 	a := newArena(t)
 	s, l := a.owner(CgroupName)
 	killBoth(t, s.cmd, supervisorsOf(t, s.cmd.Process.Pid)[0])
-	if left := l.holders(); len(left) < 3 {
+	left := l.holders()
+	if len(left) < 3 {
 		t.Fatalf("only %v is left", left)
 	}
-	played(t, a.into(role("cgroup-run", "SCRIPT=exit 0")))
+	script := ""
+	for _, p := range left {
+		script += fmt.Sprintf("grep -q '^State:.*[^Z] (' /proc/%d/status 2>/dev/null && echo %[1]d lives\n", p.PID)
+	}
+	if said := played(t, a.into(role("cgroup-run", "SCRIPT="+script+"exit 0"))); said != "" {
+		t.Error(said)
+	}
 	l.wantGone()
 	a.wantNoTrees()
 }
@@ -298,6 +306,64 @@ func cgroupRunRole() {
 	res, err := Cgroup().(registry.Runner).Run(context.Background(), exec.Command("sh", "-c", os.Getenv("SCRIPT")), registry.RunOptions{})
 	must(err)
 	os.Exit(res.ExitCode)
+}
+
+func init() { Roles["second-run"] = secondRunRole }
+
+// secondRunRole runs SCRIPT under linux/cgroup and, if that cannot be, under
+// linux/subreaper, as contain run does, in one process.
+func secondRunRole() {
+	cmd := exec.Command("sh", "-c", os.Getenv("SCRIPT"))
+	if file := os.Getenv("FILE"); file != "" {
+		cmd = exec.Command(file)
+	}
+	_, err := Cgroup().(registry.Runner).Run(context.Background(), cmd, registry.RunOptions{})
+	if !errors.Is(err, errors.ErrUnsupported) {
+		fmt.Println("linux/cgroup works:", err)
+		os.Exit(1)
+	}
+	_, err = Subreaper().(registry.Runner).Run(context.Background(), cmd, registry.RunOptions{})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+// TestRunSecondStrategy: a Runner that was refused the birth of the command leaves
+// nothing behind of its attempt that the next one would stumble over.
+func TestRunSecondStrategy(t *testing.T) {
+	inDomainThreaded := func(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
+		a := newArena(t)
+		below := a.group.Sub("t")
+		if err := below.Make(); err != nil {
+			t.Fatal(err)
+		}
+		put(t, below, "cgroup.type", "threaded")
+		return a.into(cmd)
+	}
+	t.Run("the runner is killed", func(t *testing.T) {
+		l := newLiveness(t)
+		cmd := inDomainThreaded(t, role("second-run", "SCRIPT=exec 3>&2;"+treeScript))
+		cmd.Stderr = l.w
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		l.let()
+		l.expect(treeLines...)
+		_ = cmd.Process.Kill()
+		l.wantGone()
+		_ = cmd.Wait()
+	})
+	t.Run("the command cannot be executed", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(file, []byte("#!/no/such/interpreter\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		out, err := inDomainThreaded(t, role("second-run", "FILE="+file)).Output()
+		if err == nil || !strings.Contains(string(out), file+": no such file or directory") {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
 }
 
 // The Runner's tree ends with the command, with itself, and with its supervisor.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os/exec"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/seed329817d7/contain/registry"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
@@ -25,9 +27,12 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 			return none, i.error("run "+cmd.Path, err)
 		}
 	}
+	if spec.KillFD >= 0 {
+		defer unix.Close(spec.KillFD)
+	}
 	run := &supervisor.RunSpec{
 		Spec: *spec, Grace: opts.Grace, DieWithParent: opts.DieWithParent,
-		Rewrite: opts.Rewrite, Started: opts.Started, Idle: i.idle,
+		Rewrite: opts.Rewrite, Started: opts.Started,
 	}
 	if opts.OnForced != nil {
 		run.OnForced = func(pid int, name string) { opts.OnForced(registry.Member{PID: pid, Name: name}) }
@@ -41,6 +46,9 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 		out.Signal = int(res.Status.Signal())
 	} else {
 		out.ExitCode = res.Status.ExitStatus()
+	}
+	if res.Late {
+		return out, i.error("run "+cmd.Path, fmt.Errorf("%w %v after they were to be killed: what sleeps uninterruptibly ends when it wakes", registry.ErrLeft, spec.KillDeadline))
 	}
 	return out, nil
 }

@@ -52,9 +52,7 @@ type supervised struct {
 	// proxy to this process by a parent-death signal.
 	initFlags uint64
 	// adjust, if not nil, adds to what Run's supervisor is told.
-	adjust func(*supervisor.Spec) error
-	// idle, if not nil, is called by Run when the command has been started.
-	idle     func()
+	adjust   func(*supervisor.Spec) error
 	backends backends
 }
 

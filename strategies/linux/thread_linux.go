@@ -106,9 +106,11 @@ func (l *links) read(n int) error {
 	defer unix.Close(self)
 	var buf [unix.PathMax]byte
 	for i, name := range inherited[:n] {
-		if n, err := unix.Readlinkat(self, name, buf[:]); err == nil {
-			l[i] = string(buf[:n])
+		n, err := unix.Readlinkat(self, name, buf[:])
+		if err != nil {
+			n = 0
 		}
+		l[i] = string(buf[:n])
 	}
 	return nil
 }

@@ -255,6 +255,20 @@ func residentKB(t testing.TB, pid int) int {
 	return kb
 }
 
+// TestRunOpenFiles: the command has the limit on open files that contain was
+// started with, not what the Go runtime makes of it for itself.
+func TestRunOpenFiles(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		for _, soft := range []string{"100", "9"} {
+			p := start(t, s.command("sh", append([]string{"-c", `ulimit -Sn ` + soft + ` && exec "$@"`, "sh"}, s.args("--", "sh", "-c", "ulimit -Sn")...)...))
+			p.expect(soft)
+			if code := p.code(); code != 0 {
+				t.Errorf("exit code %d; %s", code, p.stderr())
+			}
+		}
+	})
+}
+
 // TestRunFewFiles: with too few open files allowed contain says so, on one line,
 // and with as many as it asks for it works.
 func TestRunFewFiles(t *testing.T) {

@@ -32,6 +32,8 @@ type launch struct {
 	// rename overwrites the supervisor's copy of the argument list with Argv0.
 	rename     bool
 	nameForced bool // say who had to be killed
+	// nofile is the leader's limit on open files, none if its max is 0.
+	nofile rlimit
 }
 
 // child is a supervisor that has been forked.
@@ -52,6 +54,7 @@ func (l *launch) start() (child, error) {
 	}
 	var fds fdSet
 	r := &raw
+	*r = rawState{} // contain run may have tried another strategy before
 	if err := r.describe(l.spec); err != nil {
 		return child{}, err
 	}
@@ -64,7 +67,7 @@ func (l *launch) start() (child, error) {
 	if err := r.setRewrite(l.rewrite); err != nil {
 		return child{}, err
 	}
-	r.nameForced = l.nameForced
+	r.nameForced, r.nofile = l.nameForced, l.nofile
 	r.skipKernelSignal, r.exitWhenLate, r.mirrorStops = l.skipKernelSignal, l.exitWhenLate, l.mirrorStops
 	r.proxy, _ = unix.PidfdOpen(os.Getpid(), 0) // -1 before Linux 5.3
 	r.supervisorPidfd, r.children = -1, -1
@@ -108,6 +111,7 @@ func (l *launch) start() (child, error) {
 	}
 	if pid < 0 {
 		_ = unix.Close(mirror)
+		_ = unix.Close(r.relayWrite)
 		return child{}, &os.SyscallError{Syscall: "fork the supervisor", Err: syscall.Errno(-pid)}
 	}
 	return child{pid: pid, mirror: mirror, relay: relay}, nil
@@ -213,10 +217,26 @@ func (r *rawState) describe(s *Spec) error {
 	}
 	// Without a copy of its memory the leader starts sooner. Not so with another
 	// identity: that would take the memory of both out of the reach of its owner,
-	// PR_SET_DUMPABLE(2const). Nor in new namespaces, of which that of time refuses.
-	r.shareMemory = sharesMemory && r.cloneflags == 0 && a.Unshareflags == 0 && !a.Credential && len(a.AmbientCaps) == 0
+	// PR_SET_DUMPABLE(2const). Nor in new namespaces, of which that of time refuses. Nor
+	// before Linux 5.16, where a leader that dies of a pending SIGQUIT before its exec
+	// takes all who share its memory along: "coredump: Limit coredumps to a single
+	// thread group".
+	r.shareMemory = sharesMemory && kernelAtLeast(5, 16) && r.cloneflags == 0 && a.Unshareflags == 0 && !a.Credential && len(a.AmbientCaps) == 0
 	r.attr.ncaps = copy(r.attr.caps[:], a.AmbientCaps)
 	return err
+}
+
+// kernelAtLeast compares the kernel's version, uname(2).
+func kernelAtLeast(major, minor int) bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	first, rest, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), ".")
+	second, _, _ := strings.Cut(rest, ".")
+	a, err := strconv.Atoi(first)
+	b, _ := strconv.Atoi(strings.TrimRight(second, "-+abcdefghijklmnopqrstuvwxyz"))
+	return err == nil && (a > major || a == major && b >= minor)
 }
 
 // fdSet opens descriptors and remembers the first error.

@@ -85,6 +85,9 @@ func (r *rawState) execute() {
 	if a.setctty {
 		r.must(StepCtty, sys(unix.SYS_IOCTL, uintptr(a.ctty), unix.TIOCSCTTY, 1, 0, 0))
 	}
+	if r.nofile.max != 0 {
+		r.must(StepExec, sys(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&r.nofile)), 0, 0))
+	}
 	setMask(r.mask)
 	r.must(StepExec, sys(unix.SYS_EXECVE, uintptr(r.path), uintptr(r.argv), uintptr(r.envp), 0, 0))
 }

@@ -42,7 +42,8 @@ const (
 	OpForcedName
 	// OpEmpty: no process is left; A counts those that had to be killed.
 	OpEmpty
-	// OpLate: the kill deadline has passed and processes are left.
+	// OpLate: the kill deadline has passed and processes are left; A counts those
+	// that have been killed.
 	OpLate
 	// OpStopped: the leader has stopped (A is 1) or continued (A is 0), and the
 	// proxy, which cannot be signalled, is to do the same.

@@ -26,6 +26,7 @@ type rawState struct {
 	groupShared      bool   // that group is not the leader's alone
 	foreignProc      bool   // /proc is that of another PID namespace
 	shareMemory      bool   // of the supervisor with the leader, until the exec
+	nofile           rlimit // for the leader, if its max is not 0
 	cloneflags       uintptr
 	initflags        uintptr // the supervisor is the init of a PID namespace
 	supervisorPID    int
@@ -98,6 +99,9 @@ type rawState struct {
 	named [2]Message
 	buf   [4096]byte
 }
+
+// rlimit is struct rlimit64 of prlimit(2).
+type rlimit struct{ cur, max uint64 }
 
 // numCaps bounds the ambient capabilities; capabilities(7) knows 41.
 const numCaps = 64
@@ -556,16 +560,15 @@ func (r *rawState) do(a Action) {
 		// Somebody may have stopped the proxy, by SIGSTOP: it must not stay behind.
 		r.signalProxy(unix.SIGCONT)
 	}
-	if a&Report != 0 {
-		r.tell(OpEmpty, r.forced, 0)
-	}
-	if a&ReportLate != 0 {
-		r.tell(OpLate, 0, 0)
-		if r.exitWhenLate {
-			exit(0)
+	if a&(Report|ReportLate) != 0 {
+		op := OpEmpty
+		if a&ReportLate != 0 {
+			op = OpLate
 		}
+		writeMessage(r.channel, op, r.forced, 0) // not tell: less stack
+		writeMessage(r.mirror, op, r.forced, 0)
 	}
-	if a&Exit != 0 {
+	if a&Exit != 0 || a&ReportLate != 0 && r.exitWhenLate {
 		exit(0)
 	}
 }
@@ -708,12 +711,14 @@ func (r *rawState) signalLeader() {
 //go:nosplit
 //go:norace
 func (r *rawState) reap() {
-	for {
+	// While killing it comes back soon, and must not be kept by what dies faster
+	// than it is reaped.
+	for n := 0; n < 1000 || !r.killing; n++ {
 		var status uint32
 		which := ^uintptr(0)
-		if r.killing && r.nameForced {
+		if r.killing && r.nameForced && r.forced < maxNamed {
 			which = r.nameNext()
-			if which != ^uintptr(0) && !r.foreignProc {
+			if r.named[0].A != 0 && !r.foreignProc {
 				r.namePath(int32(which))
 				r.keepName(r.readName())
 			}
@@ -730,7 +735,7 @@ func (r *rawState) reap() {
 			}
 			if r.killing && uintptr(status&0x7f) == r.killSignal {
 				r.forced++
-				if r.nameForced {
+				if r.nameForced && r.named[0].A == uint32(pid) {
 					r.tellForced()
 				}
 			}
@@ -752,8 +757,12 @@ func (r *rawState) nameNext() uintptr {
 	r.ended[siginfoPID] = 0
 	sys(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&r.ended[0])), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0)
 	pid := r.ended[siginfoPID]
+	r.named[0].A = 0
 	if pid <= 0 {
 		return ^uintptr(0)
+	}
+	if r.ended[siginfoStatus] != int32(r.killSignal) { // the signal, or an exit code: it ended by itself
+		return uintptr(pid)
 	}
 	r.named[0] = Message{Op: OpForced, A: uint32(pid)}
 	r.named[1] = Message{Op: OpForcedName}
@@ -763,6 +772,12 @@ func (r *rawState) nameNext() uintptr {
 // siginfoPID is the place of si_pid in a siginfo_t of 32-bit words: after three
 // words, at the next that is aligned to a pointer.
 const siginfoPID = (3*4 + unsafe.Sizeof(uintptr(0)) - 1) / unsafe.Sizeof(uintptr(0)) * unsafe.Sizeof(uintptr(0)) / 4
+
+// siginfoStatus is the place of si_status: si_pid and si_uid come before it.
+const siginfoStatus = siginfoPID + 2
+
+// maxNamed bounds who is named, which takes several times as long as to reap.
+const maxNamed = 256
 
 // namePath puts "/proc/PID/comm" into r.buf.
 //

@@ -30,9 +30,6 @@ type RunSpec struct {
 	OnForced func(pid int, name string)
 	// Started, if not nil, is called when the leader has been started.
 	Started func()
-	// Idle, if not nil, is called when this process has nothing more to do than to
-	// wait: its streams and the leader's descriptors are closed.
-	Idle func()
 }
 
 // Result is how a Run ended.
@@ -93,11 +90,27 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 	if s.InitFlags != 0 {
 		runtime.LockOSThread() // for good: an init is bound to the thread that forked it
 	}
+	l.nofile = originalNofile()
 	c, err := l.start()
+	defer unix.Close(parent)
 	if err != nil {
 		return Result{}, &StartError{StepFork, err}
 	}
 	return supervised(ctx, s, c)
+}
+
+// originalNofile returns the limit on open files that this process was started
+// with, nothing if it is the same now. The Go runtime has raised the soft part, and
+// it stays raised here.
+func originalNofile() (original rlimit) {
+	var raised rlimit
+	sys(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, 0, uintptr(unsafe.Pointer(&raised)), 0)
+	restoreNofile()
+	sys(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&raised)), uintptr(unsafe.Pointer(&original)), 0)
+	if original == raised {
+		return rlimit{}
+	}
+	return original
 }
 
 // supervised follows the supervisor to its end.
@@ -105,6 +118,7 @@ func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
 	m, err := nextMessage(c.mirror)
 	if err == nil && m.Op == OpFailed {
 		_, _ = unix.Wait4(c.pid, nil, unix.WALL, nil)
+		_ = unix.Close(c.mirror)
 		return Result{}, &StartError{Step(m.A), unix.Errno(m.B)}
 	}
 	leader := 0
@@ -114,9 +128,6 @@ func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
 			s.Started()
 		}
 		dropStreams()
-		if s.Idle != nil {
-			s.Idle()
-		}
 	}
 	stop := context.AfterFunc(ctx, hangUp)
 	defer stop()
@@ -167,7 +178,7 @@ func (f *follower) follow() {
 		case OpEmpty:
 			f.result.Forced = int(m.A)
 		case OpLate:
-			f.result.Late = true
+			f.result.Forced, f.result.Late = int(m.A), true
 		case OpStopped:
 			if m.A != 0 {
 				f.stop()
