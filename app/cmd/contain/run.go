@@ -40,7 +40,8 @@ Exit code (--exit-map changes what comes of CMD's status, not contain's own 125-
           that a shell's loop around it ends
   127     CMD was not found
   126     CMD was found but cannot be executed
-  125     contain itself failed: a wrong flag, or no strategy qualifies`
+  125     contain itself failed: a wrong flag, no strategy qualifies, or something
+          that was to be ended is left`
 
 const runExample = `  # a service
   contain run -- brokerd --listen :8080

@@ -255,6 +255,50 @@ func residentKB(t testing.TB, pid int) int {
 	return kb
 }
 
+// TestRunLeft: if something cannot die within the deadline, contain run does not
+// end as if nothing were left. What the freezer of version 1 holds is such.
+func TestRunLeft(t *testing.T) {
+	const freezer = "/sys/fs/cgroup/freezer"
+	group, err := os.MkdirTemp(freezer, "test-contain-")
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(group+"/freezer.state", []byte("THAWED"), 0); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "the group is empty", func() bool { return os.Remove(group) == nil })
+	})
+	eachSetting(t, func(t *testing.T, s *setting) {
+		if s.cred != nil {
+			t.Skip("the freezer is root's")
+		}
+		if s.strategy == "linux/pidns" {
+			t.Skip("the kernel ends it, and waits for as long as it takes")
+		}
+		file := filepath.Join(t.TempDir(), "report.json")
+		p := start(t, s.run("--report", file, "--", "sh", "-c", fmt.Sprintf("sleep 1000 >/dev/null 2>&1 & echo $! >%s/cgroup.procs; echo FROZEN >%[1]s/freezer.state; exit 7", group)))
+		if code := p.code(); code != launch.ExitFailure {
+			t.Errorf("exit code %d", code)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(text), `"status": 7`) || !strings.Contains(string(text), "processes are left") {
+			t.Errorf("%v: %s", err, text)
+		}
+		if err := os.WriteFile(group+"/freezer.state", []byte("THAWED"), 0); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "what was left has ended", func() bool {
+			left, err := os.ReadFile(group + "/cgroup.procs")
+			return err == nil && len(left) == 0
+		})
+		// The next run removes the cgroup that could not be.
+		if p := start(t, s.run("--", "true")); p.code() != 0 {
+			t.Error(p.stderr())
+		}
+	})
+}
+
 // TestRunOpenFiles: the command has the limit on open files that contain was
 // started with, not what the Go runtime makes of it for itself.
 func TestRunOpenFiles(t *testing.T) {
