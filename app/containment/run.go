@@ -119,15 +119,33 @@ func (r *run) tryOne(ctx context.Context, s registry.Strategy, d registry.Descri
 
 func (r *run) warnIfWeak(ctx context.Context, d registry.Description) {
 	if weak(d) {
-		r.cfg.announce(ctx, registry.Resolution{Description: d, Skipped: r.skipped})
+		r.cfg.announce(ctx, r.resolution(ctx, d))
 	}
+}
+
+// resolution is that which is going on and will end with d: with what was tried,
+// and what is not to be tried.
+func (r *run) resolution(ctx context.Context, d registry.Description) registry.Resolution {
+	res, err := r.cfg.resolve(ctx, func(_ context.Context, s registry.Strategy) error {
+		name := s.Describe().Name
+		for _, skip := range r.skipped {
+			if skip.Name == name {
+				return skip.Err
+			}
+		}
+		return nil
+	})
+	if err != nil || res.Description.Name != d.Name {
+		return registry.Resolution{Description: d, Skipped: r.skipped}
+	}
+	return res
 }
 
 // started says what is in force, unless it was said as a warning.
 func (r *run) started(ctx context.Context, d registry.Description) {
 	r.begun = true
 	if !weak(d) && r.cfg.logger().Enabled(ctx, slog.LevelInfo) {
-		r.cfg.announce(ctx, registry.Resolution{Description: d, Skipped: r.skipped})
+		r.cfg.announce(ctx, r.resolution(ctx, d))
 	}
 	if r.opts.Started != nil {
 		r.opts.Started()

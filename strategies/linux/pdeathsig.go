@@ -34,7 +34,7 @@ func (pdeathsig) Describe() registry.Description {
 			{Event: registry.EventOwnerKilled, Reach: registry.ReachChild, Enforcer: registry.EnforcerKernel, Within: time.Second},
 			{Event: registry.EventOwnerExit, Reach: registry.ReachChild, Enforcer: registry.EnforcerKernel, Within: time.Second},
 		},
-		Requires: []string{"Linux"},
+		Requires: []string{"Linux, with /proc mounted"},
 		Limits: append([]string{
 			"only the backend's first process is reached: what it starts lives on",
 			"the backend's parent-death signal is cleared when it executes a setuid, setgid or file-capability program or changes its uid, gid or capabilities",

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,6 +18,9 @@ func (pdeathsig) Install(ctx context.Context, opts registry.InstallOptions) (reg
 	if err := ctx.Err(); err != nil {
 		return nil, &registry.Error{Op: "install", Strategy: PdeathsigName, Err: err}
 	}
+	if err := (pdeathsig{}).Probe(ctx); err != nil {
+		return nil, err
+	}
 	cleanup, err := bind(PdeathsigName, opts)
 	if err != nil {
 		return nil, err
@@ -24,8 +28,15 @@ func (pdeathsig) Install(ctx context.Context, opts registry.InstallOptions) (reg
 	return &pdeathsigInstallation{cleanup: cleanup}, nil
 }
 
-// Probe implements [registry.Prober]: the signal is a part of every Linux.
-func (pdeathsig) Probe(ctx context.Context) error { return ctx.Err() }
+// Probe implements [registry.Prober]: the signal is a part of every Linux, and
+// Start compares threads by /proc.
+func (pdeathsig) Probe(ctx context.Context) error {
+	var l links
+	if err := l.read(0); err != nil {
+		return &registry.Error{Op: "probe", Strategy: PdeathsigName, Err: fmt.Errorf("%w: %w", errors.ErrUnsupported, err)}
+	}
+	return ctx.Err()
+}
 
 type pdeathsigInstallation struct {
 	cleanup  registry.Cleanup
