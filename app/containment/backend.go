@@ -69,11 +69,14 @@ func (b *Backend) Stop(ctx context.Context) (Report, error) {
 	b.mu.Lock()
 	report := Report{Forced: b.forced}
 	b.mu.Unlock()
-	if !b.gone() {
-		left, membersErr := b.proc.Members()
+	left, membersErr := b.proc.Members()
+	switch {
+	case !b.gone():
 		report.Left = left
 		err = b.notGone(ctx, left, err, membersErr)
-	} else {
+	case errors.Is(membersErr, ErrLeft):
+		err = b.notGone(ctx, nil, err)
+	default:
 		err = nil // whatever went wrong on the way, nothing is left
 	}
 	report.Took = time.Since(began)

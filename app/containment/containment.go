@@ -18,6 +18,8 @@ type Containment struct {
 	// turn is held by the one Install or Close that runs: a lock that a context
 	// can stop waiting for.
 	turn chan struct{}
+	// unfinished: the last Close failed. Guarded by turn.
+	unfinished bool
 
 	mu      sync.Mutex
 	state   State
@@ -48,8 +50,15 @@ func (c *Containment) Install(ctx context.Context) error {
 		return err
 	}
 	defer c.endTurn()
-	if _, state := c.current(); state == StateInForce {
+	old, state := c.current()
+	if state == StateInForce {
 		return nil
+	}
+	if c.unfinished {
+		if err := old.close(ctx); err != nil {
+			return &registry.Error{Op: "install", Err: fmt.Errorf("finish the last Close: %w", err)}
+		}
+		c.unfinished = false
 	}
 	s, err := c.cfg.install(ctx)
 	if err != nil {
@@ -150,7 +159,9 @@ func (c *Containment) Close(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	return s.close(ctx)
+	err := s.close(ctx)
+	c.unfinished = err != nil
+	return err
 }
 
 // prepare checks what Start and Wrap have in common.

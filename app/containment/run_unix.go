@@ -56,6 +56,9 @@ func sharesTerminal(cmd *exec.Cmd) bool {
 	return true
 }
 
+// parentAtStart is read as early as can be: a parent may end while its child begins.
+var parentAtStart = os.Getppid()
+
 // parentGone returns a channel that is closed when this process has got another
 // parent, if that is wanted. It polls: no event for it is common to all Unix
 // systems, and where there is a good one the strategy is a Runner and uses it.
@@ -64,11 +67,10 @@ func parentGone(wanted bool, over <-chan struct{}) (<-chan struct{}, error) {
 		return nil, nil
 	}
 	gone := make(chan struct{})
-	parent := os.Getppid()
 	go func() {
 		tick := time.NewTicker(200 * time.Millisecond)
 		defer tick.Stop()
-		for os.Getppid() == parent {
+		for os.Getppid() == parentAtStart {
 			select {
 			case <-tick.C:
 			case <-over:

@@ -34,6 +34,9 @@ type tracked struct {
 	proxy   proctree.Process // its death is the order to kill; none in a service's cgroup
 	leader  proctree.Process // and its start, by which it is known again
 	members func() ([]proctree.Process, error)
+	// known are those that were members before they were asked to end: some may be
+	// let go when the leader ends.
+	known []proctree.Process
 	// killGroup kills a service's cgroup at once; nil where that is not to be had.
 	killGroup func() error
 }
@@ -284,14 +287,18 @@ func inGroup(g string) (found []proctree.Process, err error) {
 
 // end is Stop's work.
 func (c *tracked) end(ctx context.Context, grace time.Duration) (int, error) {
+	var err error
+	if c.known, err = c.members(); err != nil {
+		return c.Processes, err
+	}
 	if err := ignoreDone(c.terminate()); err != nil {
 		return c.Processes, err
 	}
 	left, err := c.wait(ctx, grace, nil)
-	if left == 0 || err != nil {
-		return left, err
+	if len(left) > 0 && err == nil {
+		left, err = c.wait(ctx, registry.SupervisorKillDeadline, c.kill)
 	}
-	return c.wait(ctx, registry.SupervisorKillDeadline, c.kill)
+	return c.count(left), err
 }
 
 // terminate asks the leader, or every process of a service's cgroup, to end.
@@ -309,17 +316,16 @@ func (c *tracked) kill() error {
 		return nil
 	}
 	if c.proxy.PID != 0 {
-		err := proctree.Signal(c.proxy, syscall.SIGKILL)
-		if !errors.Is(err, os.ErrProcessDone) {
-			return err
-		}
+		// Not to be relied on: as PID 1 of the caller's own PID namespace it takes no
+		// SIGKILL from inside, and kill(2) does not say so.
+		_ = proctree.Signal(c.proxy, syscall.SIGKILL)
 	}
 	return c.signalMembers(syscall.SIGKILL)
 }
 
 // signalMembers signals all but the supervisor, which ends when all have.
 func (c *tracked) signalMembers(sig syscall.Signal) error {
-	members, err := c.members()
+	members, err := c.left()
 	errs := []error{err}
 	for _, p := range members {
 		if c.proxy.PID == 0 || !p.Same(c.anchor) {
@@ -329,22 +335,45 @@ func (c *tracked) signalMembers(sig syscall.Signal) error {
 	return errors.Join(errs...)
 }
 
+// left returns the members, and who was one and is alive.
+func (c *tracked) left() ([]proctree.Process, error) {
+	members, err := c.members()
+	for _, p := range c.known {
+		if slices.ContainsFunc(members, p.Same) {
+			continue
+		}
+		if now, err := proctree.Lookup(p.PID); err == nil && now.Same(p) && !now.Zombie {
+			members = append(members, p)
+		}
+	}
+	return members, err
+}
+
+// count is the number of members without the supervisor, unless that is all there is.
+func (c *tracked) count(members []proctree.Process) int {
+	n := len(members)
+	if n > 1 && c.proxy.PID != 0 && slices.ContainsFunc(members, c.anchor.Same) {
+		n--
+	}
+	return n
+}
+
 // wait waits until nothing is left, and does again before each look.
-func (c *tracked) wait(ctx context.Context, d time.Duration, again func() error) (int, error) {
+func (c *tracked) wait(ctx context.Context, d time.Duration, again func() error) ([]proctree.Process, error) {
 	const pause = 10 * time.Millisecond
 	for deadline := time.Now().Add(d); ; {
 		if again != nil {
 			if err := again(); err != nil {
-				return c.Processes, err
+				return c.known, err
 			}
 		}
-		members, err := c.members()
+		members, err := c.left()
 		if err != nil || len(members) == 0 || time.Now().After(deadline) {
-			return len(members), err
+			return members, err
 		}
 		select {
 		case <-ctx.Done():
-			return len(members), ctx.Err()
+			return members, ctx.Err()
 		case <-time.After(pause):
 		}
 	}

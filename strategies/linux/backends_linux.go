@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"sync"
@@ -15,6 +16,7 @@ type backends struct {
 	closed bool
 	starts sync.WaitGroup // those under way
 	live   map[registry.Process]struct{}
+	lost   []int // leaders of those that nobody watches over any more
 }
 
 // begin admits a start, or returns ErrClosed. end must follow.
@@ -50,6 +52,14 @@ func (b *backends) remove(p registry.Process) {
 	delete(b.live, p)
 }
 
+// lose keeps the leader's PID of a backend of which something may be left and
+// nobody knows, for close to say so.
+func (b *backends) lose(leader int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lost = append(b.lost, leader)
+}
+
 // close kills what is there and waits for it.
 func (b *backends) close(ctx context.Context, strategy string) error {
 	b.mu.Lock()
@@ -73,6 +83,13 @@ func (b *backends) close(ctx context.Context, strategy string) error {
 			return &registry.Error{Op: "close", Strategy: strategy,
 				Err: fmt.Errorf("backend %d still has processes %v: %w", p.PID(), left, ctx.Err())}
 		}
+	}
+	b.mu.Lock()
+	lost := b.lost
+	b.lost = nil // it is said once
+	b.mu.Unlock()
+	if len(lost) > 0 {
+		late = errors.Join(late, fmt.Errorf("of backend %v: %w", lost, errLost))
 	}
 	if late != nil {
 		return &registry.Error{Op: "close", Strategy: strategy, Err: late}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -144,7 +145,7 @@ func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (r
 		return nil, refuseStart(cmd, cgroupError(op, err))
 	}
 	if err := reachable(cmd); err != nil {
-		return nil, err
+		return nil, refuseStart(cmd, err)
 	}
 	if err := dirThere(cmd); err != nil {
 		return nil, refuseStart(cmd, err)
@@ -184,6 +185,7 @@ func (i *cgroupInstallation) start(cmd *exec.Cmd, onExit registry.LeaderExit) (*
 	}
 	if err != nil {
 		_ = g.Kill()
+		_ = cmd.Process.Kill() // which needs no descriptor, of which there may be none left
 		abandon(cmd)
 		_ = g.End(time.Now().Add(registry.SupervisorKillDeadline))
 		if m.pidfd >= 0 {
@@ -211,7 +213,7 @@ func ownCgroup(a *syscall.SysProcAttr) error {
 func startIn(g cgroupfs.Group, cmd *exec.Cmd) error {
 	dir, err := unix.Open(string(g), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return cgroupError("start "+cmd.Path, &os.PathError{Op: "open", Path: string(g), Err: err})
+		return refuseStart(cmd, cgroupError("start "+cmd.Path, &os.PathError{Op: "open", Path: string(g), Err: err}))
 	}
 	defer unix.Close(dir)
 	attr := cmd.SysProcAttr
@@ -240,6 +242,7 @@ type member struct {
 	backends *backends
 	onExit   registry.LeaderExit
 	exited   <-chan struct{} // the leader
+	ending   atomic.Bool     // all of it was asked to end, so nothing is let go
 	done     chan struct{}
 }
 
@@ -257,6 +260,8 @@ func (m *member) follow() {
 		return
 	}
 	switch {
+	case m.onExit == registry.LeaderExitLeave && m.ending.Load():
+		retry(func() error { return m.group.WaitEmpty(time.Time{}) })
 	case m.onExit == registry.LeaderExitLeave:
 		retry(m.letGo)
 		return
@@ -318,7 +323,10 @@ func (m *member) Signal(sig os.Signal) error {
 }
 
 // Terminate implements [registry.Process]: SIGTERM to every member.
-func (m *member) Terminate() error { return m.group.Signal(unix.SIGTERM) }
+func (m *member) Terminate() error {
+	m.ending.Store(true)
+	return m.group.Signal(unix.SIGTERM)
+}
 
 // Kill implements [registry.Process].
 func (m *member) Kill() error {
@@ -326,6 +334,7 @@ func (m *member) Kill() error {
 	case <-m.done:
 		return os.ErrProcessDone
 	default:
+		m.ending.Store(true)
 		return m.group.Kill()
 	}
 }

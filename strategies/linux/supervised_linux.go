@@ -161,10 +161,11 @@ func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.
 	}
 	before := *cmd
 	h, err := i.rewrite(cmd, spec)
-	if err == nil {
-		err = h.start(cmd)
-		restore(cmd, &before)
+	if err != nil {
+		return nil, refuseStart(cmd, err)
 	}
+	err = h.start(cmd)
+	restore(cmd, &before)
 	if err != nil {
 		return nil, err
 	}
@@ -215,14 +216,13 @@ func (i *supervised) attributeError(path string, err error) error {
 
 // handshake is the owner's side of a supervisor that is being started.
 type handshake struct {
-	owner    *supervised
-	path     string
-	channel  *os.File // to the supervisor
-	theirs   *os.File // its end of that
-	theirsFD int      // its number
-	also     []*os.File
-	spec     []byte
-	proxy    int // its PID, once it has said hello
+	owner   *supervised
+	path    string
+	channel *os.File // to the supervisor
+	theirs  *os.File // its end of that
+	also    []*os.File
+	spec    []byte
+	proxy   int // its PID, once it has said hello
 }
 
 // rewrite makes cmd start the supervisor, and the supervisor what cmd was.
@@ -234,11 +234,10 @@ func (i *supervised) rewrite(cmd *exec.Cmd, spec *supervisor.Spec) (*handshake, 
 	// Non-blocking on this side only: os/exec passes theirs as it is.
 	_ = unix.SetNonblock(fds[0], true)
 	h := &handshake{
-		owner:    i,
-		path:     cmd.Path,
-		channel:  os.NewFile(uintptr(fds[0]), "supervisor"),
-		theirs:   os.NewFile(uintptr(fds[1]), "owner"),
-		theirsFD: fds[1],
+		owner:   i,
+		path:    cmd.Path,
+		channel: os.NewFile(uintptr(fds[0]), "supervisor"),
+		theirs:  os.NewFile(uintptr(fds[1]), "owner"),
 	}
 	extra := append(make([]*os.File, 0, len(cmd.ExtraFiles)+3), cmd.ExtraFiles...)
 	pass := func(f *os.File) int {
@@ -372,7 +371,9 @@ func (h *handshake) blankTheirs() {
 	if err != nil {
 		return // the end of both processes is then noticed by the waiting alone
 	}
-	_ = unix.Dup3(null, h.theirsFD, unix.O_CLOEXEC)
+	if conn, err := h.theirs.SyscallConn(); err == nil { // else it is closed, and the number may be another's
+		_ = conn.Control(func(fd uintptr) { _ = unix.Dup3(null, int(fd), unix.O_CLOEXEC) })
+	}
 	_ = unix.Close(null)
 }
 
@@ -482,28 +483,32 @@ func initAndLeader(proxy int) (init proctree.Process, leader int) {
 	}
 	init = below[0]
 	for _, p := range below[1:] {
-		if p.PPID == init.PID && innermostPID(p.PID) == 2 {
+		if p.PPID == init.PID && numberIn(init, p) == "2" {
 			return init, p.PID
 		}
 	}
 	return init, 0
 }
 
-// innermostPID returns the number of a process in its own PID namespace, the
-// last of NSpid in proc_pid_status(5).
-func innermostPID(pid int) int {
+// numberIn returns the PID of p in init's PID namespace, "" if it is not known: in
+// NSpid of proc_pid_status(5), from the reader's namespace inwards, it has the place
+// of init's own, which is the last.
+func numberIn(init, p proctree.Process) string {
+	depth, numbers := len(namespacePIDs(init.PID)), namespacePIDs(p.PID)
+	if depth == 0 || len(numbers) < depth {
+		return ""
+	}
+	return numbers[depth-1]
+}
+
+func namespacePIDs(pid int) []string {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
-		return 0
+		return nil
 	}
 	_, rest, _ := strings.Cut(string(b), "\nNSpid:")
 	line, _, _ := strings.Cut(rest, "\n")
-	fields := strings.Fields(line)
-	if len(fields) == 0 {
-		return 0
-	}
-	n, _ := strconv.Atoi(fields[len(fields)-1])
-	return n
+	return strings.Fields(line)
 }
 
 // follow reads what the supervisor reports until it has nothing left to report.
@@ -515,9 +520,7 @@ func (t *tree) follow() {
 	for {
 		m, err := readMessage(t.h.channel)
 		if err != nil {
-			t.mu.Lock()
-			t.exited, t.lost = true, true
-			t.mu.Unlock()
+			t.lose()
 			return
 		}
 		switch m.Op {
@@ -530,6 +533,27 @@ func (t *tree) follow() {
 		}
 	}
 }
+
+// lose takes note that the supervisor has ended without a report.
+func (t *tree) lose() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.exited = true
+	if t.h.owner.initFlags != 0 {
+		// The kernel has ended the tree with its init. The proxy may be stopped, and
+		// then has not seen it.
+		if t.leader != 0 {
+			_ = t.cmd.Process.Signal(syscall.SIGCONT)
+		}
+		return
+	}
+	if t.lost = t.leader != 0; t.lost { // else it was wrapped, and never started
+		t.backends.lose(t.leader)
+	}
+}
+
+// errLost is about what was below a supervisor that was killed with its proxy.
+var errLost = fmt.Errorf("%w, or may be: its supervisor and its proxy were killed, so nobody knows", registry.ErrLeft)
 
 // followWrapped waits for a start that somebody else makes.
 func (t *tree) followWrapped() {
@@ -618,6 +642,12 @@ func (t *tree) members() ([]proctree.Process, error) {
 
 // Members implements [registry.Process].
 func (t *tree) Members() ([]registry.Member, error) {
+	t.mu.Lock()
+	lost := t.lost
+	t.mu.Unlock()
+	if lost {
+		return nil, errLost
+	}
 	ps, err := t.members()
 	ms := make([]registry.Member, len(ps))
 	for i, p := range ps {

@@ -98,6 +98,9 @@ func replaceable(path string) (string, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Lstat(path); err == nil {
+			return "", errors.New("it is a link that leads nowhere")
+		}
 		return path, nil
 	case err != nil:
 		return "", err

@@ -252,6 +252,7 @@ func (r *reader) all() ([]Process, error) {
 		case nil:
 			table = append(table, s.Process)
 		case os.ErrProcessDone:
+		case unix.EPERM, unix.EACCES: // hidden from this user: hidepid in proc(5)
 		default:
 			return nil, err
 		}
