@@ -114,11 +114,13 @@ type Process interface {
 	// Signal sends sig to the leader. Once the leader has exited the error is
 	// os.ErrProcessDone.
 	Signal(sig os.Signal) error
-	// Terminate asks the members to end by themselves (SIGTERM, CTRL_BREAK).
+	// Terminate asks the members to end by themselves (SIGTERM, CTRL_BREAK). From then
+	// on none is let go, also with LeaderExitLeave: whoever asked is to know who is left.
 	Terminate() error
 	// Kill orders the end of all members by force. It does not wait.
 	Kill() error
 	// Members returns the processes that are alive now.
+	// The error wraps ErrLeft if nobody can know any more who is.
 	Members() ([]Member, error)
 	// Done is closed when the last member has exited or is a zombie; with
 	// LeaderExitLeave, when what is left has been let go.

@@ -228,5 +228,19 @@ func TestStopRealProcesses(t *testing.T) {
 	}
 }
 
+// TestStopUnknown: that all is over does not mean that nothing is left, where the
+// strategy cannot tell.
+func TestStopUnknown(t *testing.T) {
+	fake := fakeWith("any/fake", "owner-killed=tree")
+	fake.MembersErr = fmt.Errorf("%w: nobody knows", containment.ErrLeft)
+	cmd, b := start(t, install(t, using(fake)), "sleep")
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	soon(t, b.Done(), "Done")
+	if rep, err := b.Stop(t.Context()); !errors.Is(err, containment.ErrLeft) {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}
+
 // canTerminate: Windows has no SIGTERM, so a plain process there can only be killed.
 var canTerminate = registry.CurrentPlatform() != registry.PlatformWindows

@@ -361,6 +361,7 @@ func (b *backend) Signal(sig os.Signal) error {
 
 // Terminate sends SIGTERM to every member that is found.
 func (b *backend) Terminate() error {
+	_ = b.tell(supervisor.Message{Op: supervisor.OpEndAsked})
 	found, err := b.below()
 	for _, p := range found {
 		if e := proctree.Signal(p, syscall.SIGTERM); e != nil && !errors.Is(e, os.ErrProcessDone) {

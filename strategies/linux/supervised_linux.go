@@ -658,6 +658,7 @@ func (t *tree) Members() ([]registry.Member, error) {
 
 // Terminate implements [registry.Process]: SIGTERM to every member.
 func (t *tree) Terminate() error {
+	_ = t.send(supervisor.OpEndAsked, 0) // or it has ended, and nobody is left
 	ps, err := t.members()
 	for _, p := range ps {
 		if e := proctree.Signal(p, syscall.SIGTERM); e != nil && !errors.Is(e, os.ErrProcessDone) {

@@ -187,3 +187,62 @@ func TestPsNamesake(t *testing.T) {
 		}
 	})
 }
+
+// TestStopLeave: contain stop ends what contain run lets go, too.
+func TestStopLeave(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		s.t = t
+		if s.strategy != "linux/subreaper" {
+			t.Skip("it does not let go")
+		}
+		live := newLiveness(t)
+		p := start(t, live.carry(s.run("--on-exit=leave", "--", "sh", "-c", `setsid sh -c 'trap "" TERM; echo daemon >&3; while :; do sleep 1000; done' & echo leader >&3; exec sleep 1000`)))
+		heard := map[string]bool{<-live.lines: true, <-live.lines: true}
+		if !heard["leader"] || !heard["daemon"] {
+			t.Fatalf("heard %v", heard)
+		}
+		row := s.listed(p)
+		if row == nil {
+			t.Fatal("contain ps does not list a live contain run")
+		}
+		if code := s.stops("--grace", "50ms", row.ID); code != 0 {
+			t.Errorf("contain stop exits with %d", code)
+		}
+		live.wantGone()
+	})
+}
+
+// TestStopFromInside: as PID 1 of its container contain takes no SIGKILL from
+// inside. What it runs does.
+func TestStopFromInside(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		s.t = t
+		if s.cred != nil || os.Geteuid() != 0 {
+			t.Skip("a PID namespace needs root")
+		}
+		if s.strategy == "linux/pidns" {
+			t.Skip("its processes have a /proc of their own")
+		}
+		cmd := s.run("--", "sh", "-c", `trap "" TERM; echo up; while :; do sleep 1000; done`)
+		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS
+		p := start(t, inFreshProc(cmd))
+		p.expect("up")
+		inside := func(args ...string) *exec.Cmd {
+			a := append([]string{"--pid", "--mount", "--target", fmt.Sprint(p.cmd.Process.Pid), s.bin}, args...)
+			return s.command("nsenter", a...)
+		}
+		out, err := inside("ps", "-o", "json").Output()
+		var answer struct{ Containments []psRow }
+		if err == nil {
+			err = json.Unmarshal(out, &answer)
+		}
+		if err != nil || len(answer.Containments) != 1 {
+			t.Fatalf("contain ps inside: %v %s", err, out)
+		}
+		// With PID 1 its whole namespace ends, contain stop included.
+		out, err = inside("stop", "--grace", "50ms", answer.Containments[0].ID).CombinedOutput()
+		if code := p.code(); code != 137 {
+			t.Errorf("exit code %d; contain stop: %v %s", code, err, out)
+		}
+	})
+}

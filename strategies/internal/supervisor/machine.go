@@ -36,8 +36,11 @@ type Event uint8
 
 // The events.
 const (
+	// EndAsked: the owner is about to ask every process to end, so from here on none
+	// is let go.
+	EndAsked Event = iota
 	// OwnerGone: the watched process exited, or its lifeline was closed.
-	OwnerGone Event = iota
+	OwnerGone
 	// ProxyGone: the process that the owner knows as the backend was killed.
 	ProxyGone
 	// StopOrdered: the owner asked for the tree to be ended.
@@ -78,6 +81,10 @@ func (m *Machine) Step(e Event) Action {
 	switch m.state {
 	case running:
 		switch e {
+		case EndAsked:
+			if m.OnLeaderExit == LeaderExitLeave {
+				m.OnLeaderExit = LeaderExitWait
+			}
 		case OwnerGone, ProxyGone, StopOrdered:
 			m.state = killing
 			return Kill

@@ -8,7 +8,7 @@ import (
 var (
 	allChoices = []LeaderExit{LeaderExitKill, LeaderExitWait, LeaderExitLeave}
 	allStates  = []state{running, waiting, killing, done}
-	allEvents  = []Event{OwnerGone, ProxyGone, StopOrdered, LeaderExited, LeaderSIGKILLed, Empty, DeadlinePassed}
+	allEvents  = []Event{EndAsked, OwnerGone, ProxyGone, StopOrdered, LeaderExited, LeaderSIGKILLed, Empty, DeadlinePassed}
 )
 
 type step struct {
@@ -44,6 +44,19 @@ func steps() map[step]outcome {
 	m[step{LeaderExitLeave, running, LeaderExited}] = outcome{done, finish}
 	m[step{LeaderExitLeave, running, LeaderSIGKILLed}] = outcome{done, finish}
 	return m
+}
+
+// TestMachineEndAsked: who is asked to end is not let go.
+func TestMachineEndAsked(t *testing.T) {
+	m := Machine{OnLeaderExit: LeaderExitLeave}
+	for _, s := range []struct {
+		e    Event
+		want Action
+	}{{EndAsked, 0}, {LeaderExited, Mirror}, {StopOrdered, Kill}, {Empty, Mirror | Report | Exit}} {
+		if do := m.Step(s.e); do != s.want {
+			t.Errorf("event %d: action %b, want %b", s.e, do, s.want)
+		}
+	}
 }
 
 func TestMachineStep(t *testing.T) {

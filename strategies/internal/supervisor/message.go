@@ -62,6 +62,8 @@ const (
 	OpSignal Op = 32 + iota
 	// OpKill: end the tree.
 	OpKill
+	// OpEndAsked: every process is about to be asked to end.
+	OpEndAsked
 )
 
 // Step names what was attempted when a start failed.

@@ -480,11 +480,15 @@ func (r *rawState) loop() {
 			r.tell(OpStarted, uint32(r.leader), uint32(r.supervisorPID))
 		}
 		if r.leaderExited && !r.leaderReported {
+			if r.machine.OnLeaderExit == LeaderExitLeave && r.channel >= 0 {
+				r.readChannel() // it may say that nobody is let go
+				r.signalLeader()
+			}
 			r.leaderEnded()
 		}
 		r.startGrace()
 		r.clocks()
-		for e := OwnerGone; e <= DeadlinePassed; e++ {
+		for e := EndAsked; e <= DeadlinePassed; e++ {
 			if r.events&(1<<e) != 0 {
 				r.do(r.machine.Step(e))
 			}
@@ -614,6 +618,8 @@ func (r *rawState) readChannel() {
 			r.signal = int(m.A)
 		case OpKill:
 			r.note(StopOrdered)
+		case OpEndAsked:
+			r.note(EndAsked)
 		}
 	case n == -int(unix.EAGAIN) || n == -int(unix.EINTR):
 	default: // the owner's end of its lifeline, or nonsense

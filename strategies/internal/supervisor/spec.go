@@ -8,7 +8,7 @@ import (
 
 // Version is that of the encoding of Spec. Owner and supervisor are the same
 // executable, or Config.Supervisor names one that must speak the same version.
-const Version = 1
+const Version = 2
 
 // Argv0 is the supervisor's whole argument list and thread name. One word that
 // no program takes for an option or a file, and that pidof and pgrep of the

@@ -196,6 +196,8 @@ func (k *keeper) listen(from *os.File, end supervisor.Event, events chan<- super
 			_ = k.leader.Signal(syscall.Signal(m.A))
 		case m.Op == supervisor.OpKill:
 			events <- supervisor.StopOrdered
+		case m.Op == supervisor.OpEndAsked:
+			events <- supervisor.EndAsked
 		}
 	}
 }
