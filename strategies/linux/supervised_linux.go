@@ -413,6 +413,7 @@ type tree struct {
 	done     chan struct{}
 
 	mu         sync.Mutex
+	begun      bool // the proxy runs
 	leader     int
 	supervisor proctree.Process
 	reap       int  // a pidfd of the supervisor, -1 if another will reap it
@@ -429,7 +430,7 @@ func newTree(h *handshake, cmd *exec.Cmd, b *backends) *tree {
 func (t *tree) started(m supervisor.Message) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.leader = int(m.A)
+	t.begun, t.leader = true, int(m.A)
 	if t.h.owner.initFlags != 0 {
 		t.supervisor, t.leader = initAndLeader(t.h.proxy)
 		return // an init does not survive its proxy
@@ -542,7 +543,7 @@ func (t *tree) lose() {
 	if t.h.owner.initFlags != 0 {
 		// The kernel has ended the tree with its init. The proxy may be stopped, and
 		// then has not seen it.
-		if t.leader != 0 {
+		if t.begun {
 			_ = t.cmd.Process.Signal(syscall.SIGCONT)
 		}
 		return
@@ -565,7 +566,9 @@ func (t *tree) followWrapped() {
 			}
 			t.h.blankTheirs() // the proxy has its own copy by now
 			if m.Op == supervisor.OpHello {
-				t.h.proxy = int(m.B)
+				t.mu.Lock()
+				t.begun, t.h.proxy = true, int(m.B)
+				t.mu.Unlock()
 			}
 			if m.Op == supervisor.OpStarted {
 				t.started(m)
@@ -618,8 +621,18 @@ func (t *tree) Kill() error {
 		return os.ErrProcessDone
 	default:
 	}
-	if t.PID() == 0 { // wrapped and not started: there is nothing, and will be nothing
+	t.mu.Lock()
+	begun, leader := t.begun, t.leader
+	t.mu.Unlock()
+	if !begun { // wrapped and not started: there is nothing, and will be nothing
 		t.h.close()
+		return nil
+	}
+	if leader == 0 { // being started: the owner's end is an order that is always heard
+		conn, err := t.h.channel.SyscallConn()
+		if err == nil {
+			shutdownWrite(conn)
+		}
 		return nil
 	}
 	return t.send(supervisor.OpKill, 0)
