@@ -234,8 +234,8 @@ func (g *guard) untilGone(ctx context.Context, cmd *exec.Cmd, signals <-chan os.
 	return err
 }
 
-// forward passes a signal on to the leader, as opts.Rewrite says. Once that has exited, SIGTERM is for
-// what it has left.
+// forward passes a signal on to the leader, as opts.Rewrite says. Once that has
+// exited, SIGTERM is for what it has left.
 func (g *guard) forward(sig os.Signal) {
 	number, _ := sig.(syscall.Signal)
 	to, rewritten := g.opts.Rewrite[number]

@@ -244,3 +244,27 @@ func TestStopUnknown(t *testing.T) {
 
 // canTerminate: Windows has no SIGTERM, so a plain process there can only be killed.
 var canTerminate = registry.CurrentPlatform() != registry.PlatformWindows
+
+// TestInstallAfterFailedClose: what a Close has left is finished first, or the new
+// installation would hide it.
+func TestInstallAfterFailedClose(t *testing.T) {
+	fake := fakeWith("any/fake", "owner-killed=tree")
+	c, err := containment.Install(t.Context(), using(fake))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake.CloseErr = errors.New("not yet")
+	if err := c.Close(t.Context()); !errors.Is(err, fake.CloseErr) {
+		t.Fatal(err)
+	}
+	if err := c.Install(t.Context()); !errors.Is(err, fake.CloseErr) || fake.Installs() != 1 {
+		t.Errorf("%v, %d installations", err, fake.Installs())
+	}
+	fake.CloseErr = nil
+	if err := c.Install(t.Context()); err != nil || fake.Installs() != 2 || fake.InForce() != 1 {
+		t.Errorf("%v, %d installations, %d in force", err, fake.Installs(), fake.InForce())
+	}
+	if err := c.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

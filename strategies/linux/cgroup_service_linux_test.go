@@ -317,12 +317,13 @@ func secondRunRole() {
 	if file := os.Getenv("FILE"); file != "" {
 		cmd = exec.Command(file)
 	}
-	_, err := Cgroup().(registry.Runner).Run(context.Background(), cmd, registry.RunOptions{})
+	opts := registry.RunOptions{DieWithParent: true} // as contain run, whose descriptors are most
+	_, err := Cgroup().(registry.Runner).Run(context.Background(), cmd, opts)
 	if !errors.Is(err, errors.ErrUnsupported) {
 		fmt.Println("linux/cgroup works:", err)
 		os.Exit(1)
 	}
-	_, err = Subreaper().(registry.Runner).Run(context.Background(), cmd, registry.RunOptions{})
+	_, err = Subreaper().(registry.Runner).Run(context.Background(), cmd, opts)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

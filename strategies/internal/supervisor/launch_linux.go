@@ -85,10 +85,16 @@ func (l *launch) start() (child, error) {
 	}
 	if fds.err != nil {
 		fds.close()
+		_ = unix.Close(r.proxy)
 		return child{}, os.NewSyscallError("open the supervisor's descriptors", fds.err)
 	}
 	for _, fd := range []int{r.owner, r.parent, r.proxy, r.channel, r.relay, r.mirror, r.signals, r.status, r.killFD, l.spec.LockFD} {
 		r.retain(fd)
+	}
+	if r.nkeep >= len(r.keep) { // one more is for the list of children
+		fds.close()
+		_ = unix.Close(r.proxy)
+		return child{}, errors.New("more descriptors to keep than there is room for")
 	}
 	r.maxFD = highestFD()
 	if l.rename {
@@ -110,8 +116,7 @@ func (l *launch) start() (child, error) {
 		_ = unix.Close(fd)
 	}
 	if pid < 0 {
-		_ = unix.Close(mirror)
-		_ = unix.Close(r.relayWrite)
+		_ = unix.Close(mirror) // not relayWrite: the signal handlers write to that number
 		return child{}, &os.SyscallError{Syscall: "fork the supervisor", Err: syscall.Errno(-pid)}
 	}
 	return child{pid: pid, mirror: mirror, relay: relay}, nil

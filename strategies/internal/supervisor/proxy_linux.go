@@ -296,8 +296,9 @@ func (p *proxy) reapSupervisor() {
 
 // endOrphans takes over from a supervisor that was killed: its children have
 // become this process's. It returns the leader's wait status, how many had to be
-// killed, and whether all of them were gone before the kill deadline. Only the main thread adopts, and only
-// its children are listed: see find_child_reaper in Linux' kernel/exit.c.
+// killed, and whether all of them were gone before the kill deadline. Only the main
+// thread adopts, and only its children are listed: see find_child_reaper in Linux'
+// kernel/exit.c.
 func endOrphans(s *Spec, leader int) (status uint32, forced int, empty bool) {
 	status = uint32(unix.SIGKILL)
 	r := &raw
