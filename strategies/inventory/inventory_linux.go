@@ -309,18 +309,45 @@ func (c *tracked) terminate() error {
 	return c.signalMembers(syscall.SIGTERM)
 }
 
-// kill gives the supervisor the order to kill, or kills the cgroup at once. Where
-// neither is possible the members are killed one by one; the caller repeats it.
+// kill gives the supervisor the order to kill, or kills the cgroup at once. Whom
+// that does not reach, such as those that were let go, is killed one by one; the
+// caller repeats it.
 func (c *tracked) kill() error {
-	if c.killGroup != nil && c.killGroup() == nil {
-		return nil
-	}
+	killed := c.killGroup != nil && c.killGroup() == nil
 	if c.proxy.PID != 0 {
 		// Not to be relied on: as PID 1 of the caller's own PID namespace it takes no
 		// SIGKILL from inside, and kill(2) does not say so.
 		_ = proctree.Signal(c.proxy, syscall.SIGKILL)
 	}
-	return c.signalMembers(syscall.SIGKILL)
+	c.pursue()
+	if err := c.signalMembers(syscall.SIGKILL); !killed {
+		return err
+	}
+	return nil // whom it could not reach, the wait will show
+}
+
+// pursue stops who was a member and is not any more, so that none forks while the
+// others are killed, until it finds no new one below them.
+func (c *tracked) pursue() {
+	const rounds = 32
+	for range rounds {
+		members, _ := c.members()
+		before := len(c.known)
+		for _, p := range slices.Clone(c.known) {
+			if slices.ContainsFunc(members, p.Same) || proctree.Signal(p, syscall.SIGSTOP) != nil {
+				continue
+			}
+			below, _ := proctree.Descendants(p.PID)
+			for _, d := range below {
+				if !slices.ContainsFunc(c.known, d.Same) {
+					c.known = append(c.known, d)
+				}
+			}
+		}
+		if len(c.known) == before {
+			return
+		}
+	}
 }
 
 // signalMembers signals all but the supervisor, which ends when all have.

@@ -21,6 +21,7 @@ import (
 
 func init() {
 	roles["service"] = service
+	roles["leaver"] = leaver
 	roles["namesake"] = namesake
 }
 
@@ -32,6 +33,20 @@ func service() {
 			break
 		}
 		_, err = c.Start(exec.Command("sh", "-c", `trap "" TERM; sleep 1000 & while :; do sleep 1000; done`))
+	}
+	fmt.Println("up", err)
+	bufio.NewScanner(os.Stdin).Scan()
+}
+
+// leaver starts a backend that leaves a process behind, which is to be let go, under
+// the strategy named, and lives until its input ends.
+func leaver() {
+	c, err := containment.Install(context.Background(), containment.Config{Strategy: os.Args[1], OutliveParent: true})
+	if err == nil {
+		cmd := exec.Command("sh", "-c", `sh -c 'trap "" TERM; echo daemon >&3; while :; do sleep 1000; done' & echo leader >&3; exec sleep 1000`)
+		cmd.ExtraFiles = []*os.File{os.NewFile(3, "liveness")}
+		_, err = c.Start(cmd, containment.OnLeaderExit(containment.Leave))
+		go func() { _ = cmd.Wait() }()
 	}
 	fmt.Println("up", err)
 	bufio.NewScanner(os.Stdin).Scan()
@@ -209,6 +224,35 @@ func TestStopLeave(t *testing.T) {
 			t.Errorf("contain stop exits with %d", code)
 		}
 		live.wantGone()
+	})
+}
+
+// TestStopServiceLeave: the same of a service's backend.
+func TestStopServiceLeave(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		s.t = t
+		if s.strategy == "linux/pidns" {
+			t.Skip("it does not let go")
+		}
+		live := newLiveness(t)
+		p := start(t, live.carry(s.role("leaver", s.strategy)))
+		p.expect("up <nil>")
+		heard := map[string]bool{<-live.lines: true, <-live.lines: true}
+		if !heard["leader"] || !heard["daemon"] {
+			t.Fatalf("heard %v", heard)
+		}
+		rows := s.owned(p)
+		if len(rows) != 1 {
+			t.Fatalf("contain ps lists %v", rows)
+		}
+		if code := s.stops("--grace", "50ms", rows[0].ID); code != 0 {
+			t.Errorf("contain stop exits with %d", code)
+		}
+		for _, pid := range live.holders() {
+			if pid != p.cmd.Process.Pid {
+				t.Errorf("%d (%s) is left", pid, status(pid, "Name"))
+			}
+		}
 	})
 }
 
