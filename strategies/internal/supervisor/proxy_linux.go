@@ -167,18 +167,27 @@ func readSpec(fd int, s *Spec) error {
 
 func readFull(fd int, b []byte) error {
 	for len(b) > 0 {
+		n, err := readSome(fd, b)
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// readSome is read(2) that no signal interrupts and for which the end is an error.
+func readSome(fd int, b []byte) (int, error) {
+	for {
 		n, err := unix.Read(fd, b)
 		switch {
 		case err == unix.EINTR:
-		case err != nil:
-			return err
-		case n == 0:
-			return io.ErrUnexpectedEOF
+		case err == nil && n == 0:
+			return 0, io.ErrUnexpectedEOF
 		default:
-			b = b[n:]
+			return n, err
 		}
 	}
-	return nil
 }
 
 // refuse ends this process before anything was started, with a word on

@@ -87,6 +87,10 @@ type rawState struct {
 	fds        [6]pollFD
 	mirrorPoll pollFD
 
+	// What the proxy has not been told yet: see tellProxy.
+	toProxy  [4]Message
+	nToProxy int
+
 	// Room for what the kernel reads and writes.
 	out   Message
 	says  Message // the leader's out
@@ -189,6 +193,7 @@ func (r *rawState) watch() {
 func (r *rawState) begin() {
 	if r.probe {
 		r.tell(OpReady, 0, 0)
+		r.flushProxy()
 		exit(0)
 	}
 	if !r.groupInherited && !r.groupShared {
@@ -368,7 +373,33 @@ func (r *rawState) gone(i int) bool {
 //go:norace
 func (r *rawState) tell(op Op, a, b uint32) {
 	writeMessage(r.channel, op, a, b)
-	writeMessage(r.mirror, op, a, b)
+	r.tellProxy(op, a, b)
+}
+
+// tellProxy has flushProxy tell something to the proxy. What becomes known together
+// is told together: of a command that is over before this process has run again, the
+// proxy hears at once that it was started and how it ended, wakes up once, and has
+// nothing to prepare for the command's life.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) tellProxy(op Op, a, b uint32) {
+	if r.nToProxy < len(r.toProxy) { // one of each kind at most
+		r.toProxy[r.nToProxy] = Message{Op: op, A: a, B: b}
+		r.nToProxy++
+	}
+}
+
+// flushProxy tells the proxy what tellProxy has put aside. Nothing may be left when
+// this process waits or ends.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) flushProxy() {
+	if r.nToProxy > 0 {
+		sys(unix.SYS_WRITE, uintptr(r.mirror), uintptr(unsafe.Pointer(&r.toProxy[0])), uintptr(r.nToProxy)*MessageSize, 0, 0)
+		r.nToProxy = 0
+	}
 }
 
 // check remembers the first step that failed, and reports whether this one
@@ -389,6 +420,7 @@ func (r *rawState) check(step Step, result int) bool {
 //go:norace
 func (r *rawState) reportFailure() {
 	r.tell(OpFailed, uint32(r.failed), r.failedErrno)
+	r.flushProxy()
 	exit(0)
 }
 
@@ -452,6 +484,7 @@ func (r *rawState) closeRange(low, high int) {
 func (r *rawState) loop() {
 	r.watchOwners()
 	for {
+		r.flushProxy()
 		poll(&r.fds[0], len(r.fds), r.timeout(), &r.ts)
 		if r.fds[atSignals].revents != 0 {
 			sys(unix.SYS_READ, uintptr(r.signals), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
@@ -560,7 +593,7 @@ func (r *rawState) do(a Action) {
 		if r.interrupted {
 			flags |= MirrorInterrupted
 		}
-		writeMessage(r.mirror, OpMirror, r.leaderStatus, flags)
+		r.tellProxy(OpMirror, r.leaderStatus, flags)
 		// Somebody may have stopped the proxy, by SIGSTOP: it must not stay behind.
 		r.signalProxy(unix.SIGCONT)
 	}
@@ -569,10 +602,10 @@ func (r *rawState) do(a Action) {
 		if a&ReportLate != 0 {
 			op = OpLate
 		}
-		writeMessage(r.channel, op, r.forced, 0) // not tell: less stack
-		writeMessage(r.mirror, op, r.forced, 0)
+		r.tell(op, r.forced, 0)
 	}
 	if a&Exit != 0 || a&ReportLate != 0 && r.exitWhenLate {
+		r.flushProxy()
 		exit(0)
 	}
 }
@@ -886,7 +919,7 @@ func (r *rawState) mirrorStop() {
 		if r.leaderStopped {
 			a = 1
 		}
-		writeMessage(r.mirror, OpStopped, a, 0)
+		r.tellProxy(OpStopped, a, 0)
 	case r.leaderStopped:
 		r.signalProxy(unix.SIGSTOP)
 	default: // whoever continued the leader may not have meant the proxy

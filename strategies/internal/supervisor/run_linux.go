@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -115,23 +116,22 @@ func originalNofile() (original rlimit) {
 
 // supervised follows the supervisor to its end.
 func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
-	m, err := nextMessage(c.mirror)
-	if err == nil && m.Op == OpFailed {
+	f := follower{inbox: inbox{fd: c.mirror}, onForced: s.OnForced}
+	if err := f.untilStarted(); err != nil {
 		_, _ = unix.Wait4(c.pid, nil, unix.WALL, nil)
 		_ = unix.Close(c.mirror)
-		return Result{}, &StartError{Step(m.A), unix.Errno(m.B)}
+		return Result{}, err
 	}
-	leader := 0
-	if err == nil {
-		leader = int(m.A)
+	if f.leader != 0 {
 		if s.Started != nil {
 			s.Started()
 		}
-		dropStreams()
+		if !f.inbox.holdsEnd() {
+			dropStreams()
+		}
 	}
 	stop := context.AfterFunc(ctx, hangUp)
 	defer stop()
-	f := follower{mirror: c.mirror, onForced: s.OnForced}
 	if s.InitFlags == 0 && s.OnForced == nil { // what it is told can wait
 		waitFor(c.pid)
 		f.follow()
@@ -145,7 +145,7 @@ func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
 		<-over
 	}
 	if !f.mirrored { // the supervisor was killed
-		status, forced, empty := endOrphans(&s.Spec, leader)
+		status, forced, empty := endOrphans(&s.Spec, f.leader)
 		f.result.Status, f.result.Forced, f.result.Late = unix.WaitStatus(status), forced, !empty
 	}
 	f.endAsInterrupted(c.relay)
@@ -154,35 +154,58 @@ func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
 
 // follower is what this process knows from its supervisor.
 type follower struct {
-	mirror                int
+	inbox                 inbox
 	onForced              func(pid int, name string)
+	leader                int
 	result                Result
 	mirrored, interrupted bool
+}
+
+// untilStarted reads messages until the leader has been started, which sets
+// f.leader, or the supervisor has ended. The error is a *StartError.
+func (f *follower) untilStarted() error {
+	for f.leader == 0 {
+		m, err := f.inbox.next()
+		if err != nil {
+			return nil // killed: there may be a leader
+		}
+		if m.Op == OpFailed {
+			return &StartError{Step(m.A), unix.Errno(m.B)}
+		}
+		f.take(m)
+	}
+	return nil
 }
 
 // follow reads the supervisor's messages until it has ended.
 func (f *follower) follow() {
 	for {
-		m, err := nextMessage(f.mirror)
+		m, err := f.inbox.next()
 		if err != nil {
 			return
 		}
-		switch m.Op {
-		case OpMirror:
-			f.result.Status, f.mirrored = unix.WaitStatus(m.A), true
-			f.interrupted = m.B&MirrorInterrupted != 0
-		case OpForced:
-			if rest, err := nextMessage(f.mirror); err == nil && f.onForced != nil {
-				f.onForced(int(m.A), nameIn(m, rest))
-			}
-		case OpEmpty:
-			f.result.Forced = int(m.A)
-		case OpLate:
-			f.result.Forced, f.result.Late = int(m.A), true
-		case OpStopped:
-			if m.A != 0 {
-				f.stop()
-			}
+		f.take(m)
+	}
+}
+
+func (f *follower) take(m Message) {
+	switch m.Op {
+	case OpStarted:
+		f.leader = int(m.A)
+	case OpMirror:
+		f.result.Status, f.mirrored = unix.WaitStatus(m.A), true
+		f.interrupted = m.B&MirrorInterrupted != 0
+	case OpForced:
+		if rest, err := f.inbox.next(); err == nil && f.onForced != nil {
+			f.onForced(int(m.A), nameIn(m, rest))
+		}
+	case OpEmpty:
+		f.result.Forced = int(m.A)
+	case OpLate:
+		f.result.Forced, f.result.Late = int(m.A), true
+	case OpStopped:
+		if m.A != 0 {
+			f.stop()
 		}
 	}
 }
@@ -210,7 +233,10 @@ func (f *follower) stop() {
 
 // quiet reports whether no message comes within so many milliseconds.
 func (f *follower) quiet(ms int) bool {
-	fds := []unix.PollFd{{Fd: int32(f.mirror), Events: unix.POLLIN}}
+	if !f.inbox.empty() {
+		return false
+	}
+	fds := []unix.PollFd{{Fd: int32(f.inbox.fd), Events: unix.POLLIN}}
 	for {
 		if n, err := unix.Poll(fds, ms); err != unix.EINTR {
 			return n == 0
@@ -258,10 +284,34 @@ func (f *follower) endAsInterrupted(relay int) {
 // hangUp closes the relay, which the supervisor takes for this process's end.
 func hangUp() { _ = unix.Close(raw.relayWrite) }
 
-func nextMessage(fd int) (Message, error) {
-	var m Message
-	err := readFull(fd, unsafe.Slice((*byte)(unsafe.Pointer(&m)), MessageSize))
-	return m, err
+// inbox has the supervisor's messages, several of which may come at a time.
+type inbox struct {
+	fd     int
+	buf    [8]Message
+	at, to int // those in buf that next has not returned
+}
+
+// next returns the next message, and io.ErrUnexpectedEOF once the supervisor has ended.
+func (b *inbox) next() (Message, error) {
+	if b.at == b.to {
+		n, err := readSome(b.fd, unsafe.Slice((*byte)(unsafe.Pointer(&b.buf)), unsafe.Sizeof(b.buf)))
+		if err != nil {
+			return Message{}, err
+		}
+		b.at, b.to = 0, n/MessageSize // a pipe does not split what is written at once, pipe(7)
+	}
+	b.at++
+	return b.buf[b.at-1], nil
+}
+
+// empty reports whether next would have to read.
+func (b *inbox) empty() bool { return b.at == b.to }
+
+// holdsEnd reports whether the supervisor's last word is here already.
+func (b *inbox) holdsEnd() bool {
+	return slices.ContainsFunc(b.buf[b.at:b.to], func(m Message) bool {
+		return m.Op == OpMirror && m.B&MirrorEnds != 0
+	})
 }
 
 // waitFor reaps children until pid has ended: as PID 1 this process adopts
