@@ -252,6 +252,24 @@ func TestSupervisorStopped(t *testing.T) {
 	})
 }
 
+// TestSupervisorKilledWaiting: with --on-exit=wait what the command has left is ended,
+// too, when the supervisor is killed after the command's end.
+func TestSupervisorKilledWaiting(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		live := newLiveness(t)
+		p := start(t, live.carry(s.run("--on-exit=wait", "--", "sh", "-c", `setsid sh -c 'echo daemon >&3; while :; do sleep 1000; done' & read x; exit 7`)))
+		live.expect("daemon")
+		super, leader := below(t, p.cmd.Process.Pid)
+		p.in.Close()
+		eventually(t, "the command has ended", func() bool { return status(leader, "Name") != "sh" })
+		s.kill(t, super, unix.SIGKILL)
+		live.wantGone()
+		if code := p.code(); code != 7 {
+			t.Errorf("exit code %d, want the command's 7; %s", code, p.stderr())
+		}
+	})
+}
+
 // TestTerminalPipeline: contain run at the head of a pipeline, and in the middle.
 func TestTerminalPipeline(t *testing.T) {
 	eachSetting(t, func(t *testing.T, s *setting) {

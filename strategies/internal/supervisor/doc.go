@@ -21,9 +21,10 @@
 // The supervisor is a fork of the proxy that never execs. It has no Go runtime:
 // one thread, every signal blocked, nothing but system calls (raw_linux.go). A
 // second start of the executable would cost a millisecond and some megabytes
-// each time; a fork of a process this small costs a tenth of that and shares
-// its pages. A fork of the service itself would pin the service's heap, which
-// is why the proxy lies in between. In contain run the command is its own proxy.
+// each time; a fork of a process this small costs a tenth of that, and where it can
+// be told what the Go runtime's memory is, that is not even copied (memory_linux.go).
+// A fork of the service itself would pin the service's heap, which is why the proxy
+// lies in between. In contain run the command is its own proxy.
 //
 // Nothing is ever signalled by a bare PID: the supervisor kills only its own
 // children, and a child's PID cannot be reused before its parent has waited.

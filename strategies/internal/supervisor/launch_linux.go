@@ -55,6 +55,7 @@ func (l *launch) start() (child, error) {
 	var fds fdSet
 	r := &raw
 	*r = rawState{} // contain run may have tried another strategy before
+	leaveOut()      // before the block is made
 	if err := r.describe(l.spec); err != nil {
 		return child{}, err
 	}
@@ -71,8 +72,9 @@ func (l *launch) start() (child, error) {
 	r.skipKernelSignal, r.exitWhenLate, r.mirrorStops = l.skipKernelSignal, l.exitWhenLate, l.mirrorStops
 	r.proxy, _ = unix.PidfdOpen(os.Getpid(), 0) // -1 before Linux 5.3
 	r.supervisorPidfd, r.children = -1, -1
-	self, _ := os.Readlink("/proc/self")
-	r.foreignProc = self != strconv.Itoa(os.Getpid())
+	var self [32]byte
+	n, _ := unix.Readlink("/proc/self", self[:])
+	r.foreignProc = string(self[:max(n, 0)]) != strconv.Itoa(os.Getpid())
 
 	r.relay, r.relayWrite = fds.pipe(unix.O_NONBLOCK)
 	mirror, mirrorWrite := fds.pipe(0)
@@ -145,29 +147,16 @@ func (r *rawState) setRewrite(rules map[syscall.Signal]syscall.Signal) error {
 func (r *rawState) fork() int {
 	r.mask = setMask(^uint64(0))
 	pid := -1
-	if r.initflags == 0 { // else clone(2), whose flags a seccomp profile can see
-		pid = r.forkWithoutHandlers()
-	}
-	if pid < 0 {
+	if ownStacks {
+		pid = r.forkOntoStack()
+	} else {
 		r.reset = ^uint64(0)
-		pid = fork(r.initflags)
-	}
-	if pid == 0 {
-		r.supervise()
+		if pid = fork(r.initflags); pid == 0 {
+			r.supervise()
+		}
 	}
 	setMask(r.mask)
 	return pid
-}
-
-// forkWithoutHandlers is fork, where the kernel gives every signal that has a
-// handler back its default action: clone3(2) with CLONE_CLEAR_SIGHAND, Linux 5.5.
-// Some seccomp profiles refuse all of clone3.
-//
-//go:nosplit
-//go:norace
-func (r *rawState) forkWithoutHandlers() int {
-	r.clone = cloneArgs{flags: unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
-	return sys(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), 0, 0, 0)
 }
 
 // writeMaps maps this process's IDs to themselves in the user namespace of pid,
@@ -192,49 +181,64 @@ func (r *rawState) describe(s *Spec) error {
 	r.probe = s.Probe
 	r.killSignal, r.killDeadline = uintptr(s.KillSignal), s.KillDeadline.Milliseconds()
 	r.ignored = s.Ignored
-	var err error
-	text := func(v string) unsafe.Pointer {
-		if v == "" {
-			return nil
-		}
-		p, e := syscall.BytePtrFromString(v)
-		err = errors.Join(err, e)
-		return unsafe.Pointer(p)
-	}
-	vector := func(v []string) unsafe.Pointer {
-		p, e := syscall.SlicePtrFromStrings(v)
-		err = errors.Join(err, e)
-		return unsafe.Pointer(unsafe.SliceData(p))
-	}
-	r.cgroup, r.cgroupFD, r.killFD = text(s.Cgroup), s.CgroupFD, s.KillFD
-	r.path, r.dir, r.chroot = text(s.Path), text(s.Dir), text(s.Attr.Chroot)
-	r.argv, r.envp = vector(s.Args), vector(s.Env)
+	r.cgroupFD, r.killFD = s.CgroupFD, s.KillFD
 	a := &s.Attr
 	r.cloneflags, r.initflags = uintptr(a.Cloneflags), uintptr(s.InitFlags)
-	r.attr = rawAttr{
-		credential: a.Credential, noSetGroups: a.NoSetGroups,
-		uid: uintptr(a.UID), gid: uintptr(a.GID),
-		groups: unsafe.Pointer(unsafe.SliceData(a.Groups)), ngroups: len(a.Groups),
-		setsid:     a.Setsid,
-		foreground: a.Foreground, foregroundFD: a.ForegroundFD,
-		setctty: a.Setctty, noctty: a.Noctty, ctty: a.Ctty,
-		unshared: int(a.Unshareflags),
-	}
+	to := &r.attr
+	to.credential, to.noSetGroups = a.Credential, a.NoSetGroups
+	to.uid, to.gid = uintptr(a.UID), uintptr(a.GID)
+	to.setsid, to.unshared = a.Setsid, int(a.Unshareflags)
+	to.foreground, to.foregroundFD = a.Foreground, a.ForegroundFD
+	to.setctty, to.noctty, to.ctty = a.Setctty, a.Noctty, a.Ctty
+	to.ncaps = copy(to.caps[:], a.AmbientCaps)
 	// Without a copy of its memory the leader starts sooner. Not so with another
 	// identity: that would take the memory of both out of the reach of its owner,
 	// PR_SET_DUMPABLE(2const). Nor in new namespaces, of which that of time refuses. Nor
 	// before Linux 5.16, where a leader that dies of a pending SIGQUIT before its exec
 	// takes all who share its memory along: "coredump: Limit coredumps to a single
 	// thread group".
-	r.shareMemory = sharesMemory && kernelAtLeast(5, 16) && r.cloneflags == 0 && a.Unshareflags == 0 && !a.Credential && len(a.AmbientCaps) == 0
-	r.attr.ncaps = copy(r.attr.caps[:], a.AmbientCaps)
-	return err
+	r.shareMemory = ownStacks && kernelAtLeast(5, 16) && r.cloneflags == 0 && a.Unshareflags == 0 && !a.Credential && len(a.AmbientCaps) == 0
+	return r.describeByPointer(s)
 }
+
+// describeByPointer does so for what is of any length.
+func (r *rawState) describeByPointer(s *Spec) error {
+	const groupSize = int(unsafe.Sizeof(s.Attr.Groups[0]))
+	size := taken(len(s.Attr.Groups) * groupSize)
+	for _, list := range [...][]string{s.Args, s.Env, {s.Path, s.Dir, s.Attr.Chroot, s.Cgroup}} {
+		n, err := listSize(list)
+		if err != nil {
+			return err
+		}
+		size += n
+	}
+	b, err := newBlock(size)
+	if err != nil {
+		return err
+	}
+	r.argv, r.envp, r.path = b.list(s.Args), b.list(s.Env), b.text(s.Path)
+	for _, t := range [...]struct {
+		to   *unsafe.Pointer
+		from string
+	}{{&r.dir, s.Dir}, {&r.chroot, s.Attr.Chroot}, {&r.cgroup, s.Cgroup}} {
+		if t.from != "" {
+			*t.to = b.text(t.from)
+		}
+	}
+	if n := len(s.Attr.Groups); n > 0 {
+		r.attr.groups, r.attr.ngroups = b.take(n*groupSize), n
+		copy(unsafe.Slice((*uint32)(r.attr.groups), n), s.Attr.Groups)
+	}
+	return nil
+}
+
+// utsname is not on the stack, which would have to grow for it.
+var utsname unix.Utsname
 
 // kernelAtLeast compares the kernel's version, uname(2).
 func kernelAtLeast(major, minor int) bool {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
+	u := &utsname
+	if unix.Uname(u) != nil {
 		return false
 	}
 	first, rest, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), ".")

@@ -40,7 +40,8 @@ const (
 	OpForced
 	// OpForcedName: A and B are bytes 8 to 15 of the name that OpForced began.
 	OpForcedName
-	// OpEmpty: no process is left; A counts those that had to be killed.
+	// OpEmpty: no process is left; A counts those that had to be killed, B is 1 if
+	// the leader's cgroup is no more or it had none.
 	OpEmpty
 	// OpLate: the kill deadline has passed and processes are left; A counts those
 	// that have been killed.

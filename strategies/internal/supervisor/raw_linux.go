@@ -13,7 +13,7 @@ type rawState struct {
 
 	// The backend.
 	probe            bool
-	path             unsafe.Pointer
+	path             unsafe.Pointer // these are into a block
 	argv, envp       unsafe.Pointer
 	dir, chroot      unsafe.Pointer
 	cgroup           unsafe.Pointer // path of the leader's cgroup, nil if there is none
@@ -88,8 +88,9 @@ type rawState struct {
 	mirrorPoll pollFD
 
 	// What the proxy has not been told yet: see tellProxy.
-	toProxy  [4]Message
-	nToProxy int
+	toProxy      [4]Message
+	nToProxy     int
+	waitedForEnd bool
 
 	// Room for what the kernel reads and writes.
 	out   Message
@@ -249,30 +250,6 @@ func (r *rawState) forkLeader() int {
 	return sys(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), 0, 0, 0)
 }
 
-// forkSharing is forkLeader for a leader that shares memory. It returns in the
-// supervisor only.
-//
-//go:nosplit
-//go:norace
-func (r *rawState) forkSharing() int {
-	stack := uintptr(unsafe.Pointer(&leaderStack[0]))
-	if r.cgroupFD < 0 {
-		return cloneOntoStack(unix.SYS_CLONE, unix.CLONE_VM|uintptr(unix.SIGCHLD), stack+unsafe.Sizeof(leaderStack))
-	}
-	r.clone = cloneArgs{
-		flags: unix.CLONE_VM | unix.CLONE_INTO_CGROUP, exitSignal: uint64(unix.SIGCHLD), cgroup: uint64(r.cgroupFD),
-		stack: uint64(stack), stackSize: uint64(unsafe.Sizeof(leaderStack)),
-	}
-	return cloneOntoStack(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone))
-}
-
-// leaderStack is where a leader that shares memory runs until its exec. The size
-// is a multiple of what any architecture aligns a stack to.
-var leaderStack [1 << 10]struct {
-	_ uint64
-	_ uint64
-}
-
 // leaveGroup leaves the service's process group: a SIGKILL to that must not
 // reach the supervisor.
 //
@@ -377,9 +354,8 @@ func (r *rawState) tell(op Op, a, b uint32) {
 }
 
 // tellProxy has flushProxy tell something to the proxy. What becomes known together
-// is told together: of a command that is over before this process has run again, the
-// proxy hears at once that it was started and how it ended, wakes up once, and has
-// nothing to prepare for the command's life.
+// is told together: of a command that is over soon the proxy hears at once that it was
+// started and how it ended, wakes up once, and has nothing to prepare for its life.
 //
 //go:nosplit
 //go:norace
@@ -484,8 +460,13 @@ func (r *rawState) closeRange(low, high int) {
 func (r *rawState) loop() {
 	r.watchOwners()
 	for {
-		r.flushProxy()
-		poll(&r.fds[0], len(r.fds), r.timeout(), &r.ts)
+		ms := r.timeout()
+		if r.mayBeOver(ms) {
+			ms = overWithin
+		} else {
+			r.flushProxy()
+		}
+		poll(&r.fds[0], len(r.fds), ms, &r.ts)
 		if r.fds[atSignals].revents != 0 {
 			sys(unix.SYS_READ, uintptr(r.signals), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
 		}
@@ -531,6 +512,24 @@ func (r *rawState) loop() {
 			r.killChildren()
 		}
 	}
+}
+
+// overWithin is how many milliseconds after its start a command's end is waited for
+// before the proxy of contain run is told that it was started.
+const overWithin = 2
+
+// mayBeOver reports, once, whether the start of a command is all that the proxy is to
+// be told, and nothing of it is urgent: the proxy then gives its streams up, which
+// for a command that is over at once is work for nothing.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) mayBeOver(ms int) bool {
+	if r.channel >= 0 || r.waitedForEnd || !r.started || r.nToProxy != 1 || ms >= 0 {
+		return false
+	}
+	r.waitedForEnd = true
+	return true
 }
 
 // timeout is how long poll may wait. While killing it is short: the list of
@@ -582,8 +581,9 @@ func (r *rawState) do(a Action) {
 		r.killing = true
 		r.killFrom = nowMillis(&r.ts)
 	}
-	if a&Exit != 0 {
-		r.removeCgroup()
+	removed := uint32(0)
+	if a&Exit != 0 && r.removeCgroup() {
+		removed = 1
 	}
 	if a&Mirror != 0 {
 		flags := uint32(0)
@@ -595,14 +595,16 @@ func (r *rawState) do(a Action) {
 		}
 		r.tellProxy(OpMirror, r.leaderStatus, flags)
 		// Somebody may have stopped the proxy, by SIGSTOP: it must not stay behind.
-		r.signalProxy(unix.SIGCONT)
+		if a&Exit == 0 || !ownStacks { // else the end of this process continues it
+			r.signalProxy(unix.SIGCONT)
+		}
 	}
 	if a&(Report|ReportLate) != 0 {
 		op := OpEmpty
 		if a&ReportLate != 0 {
 			op = OpLate
 		}
-		r.tell(op, r.forced, 0)
+		r.tell(op, r.forced, removed)
 	}
 	if a&Exit != 0 || a&ReportLate != 0 && r.exitWhenLate {
 		r.flushProxy()
@@ -610,15 +612,13 @@ func (r *rawState) do(a Action) {
 	}
 }
 
-// removeCgroup removes the leader's cgroup, which is empty. One that the backend
-// has divided remains, and goes with the next sweep.
+// removeCgroup removes the leader's cgroup, if it has one, which is empty. One that
+// the backend has divided remains, and goes with the next sweep.
 //
 //go:nosplit
 //go:norace
-func (r *rawState) removeCgroup() {
-	if r.cgroup != nil {
-		sys(unix.SYS_UNLINKAT, 0, uintptr(r.cgroup), unix.AT_REMOVEDIR, 0, 0)
-	}
+func (r *rawState) removeCgroup() bool {
+	return r.cgroup == nil || sys(unix.SYS_UNLINKAT, 0, uintptr(r.cgroup), unix.AT_REMOVEDIR, 0, 0) == 0
 }
 
 // leaderExeced reads how the leader's start ended: a step and an errno, or the
@@ -756,7 +756,14 @@ func (r *rawState) reap() {
 		var status uint32
 		which := ^uintptr(0)
 		if r.killing && r.nameForced && r.forced < maxNamed {
-			which = r.nameNext()
+			next := r.nameNext()
+			if next == -int(unix.ECHILD) {
+				r.note(Empty)
+			}
+			if next <= 0 { // who ends now is named when this comes back
+				return
+			}
+			which = uintptr(next)
 			if r.named[0].A != 0 && !r.foreignProc {
 				r.namePath(int32(which))
 				r.keepName(r.readName())
@@ -787,25 +794,24 @@ func (r *rawState) reap() {
 	}
 }
 
-// nameNext puts the next child to be waited for into r.named and returns its PID;
-// -1 if there is none. As a zombie it still has its name.
+// nameNext puts the next child to be waited for into r.named and returns its PID; 0
+// if none has ended, or -errno. As a zombie it still has its name.
 //
 //go:nosplit
 //go:norace
-func (r *rawState) nameNext() uintptr {
+func (r *rawState) nameNext() int {
 	r.ended[siginfoPID] = 0
-	sys(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&r.ended[0])), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0)
+	e := sys(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&r.ended[0])), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0)
 	pid := r.ended[siginfoPID]
 	r.named[0].A = 0
-	if pid <= 0 {
-		return ^uintptr(0)
+	if e < 0 {
+		return e
 	}
-	if r.ended[siginfoStatus] != int32(r.killSignal) { // the signal, or an exit code: it ended by itself
-		return uintptr(pid)
+	if pid > 0 && r.ended[siginfoStatus] == int32(r.killSignal) { // the signal, else an exit code: it ended by itself
+		r.named[0] = Message{Op: OpForced, A: uint32(pid)}
+		r.named[1] = Message{Op: OpForcedName}
 	}
-	r.named[0] = Message{Op: OpForced, A: uint32(pid)}
-	r.named[1] = Message{Op: OpForcedName}
-	return uintptr(pid)
+	return int(pid)
 }
 
 // siginfoPID is the place of si_pid in a siginfo_t of 32-bit words: after three

@@ -18,15 +18,29 @@ func relayed(sig unix.Signal) bool {
 // IgnoredSignals returns the set of signals that this process ignores, bit n-1
 // for signal n: what a command it starts would ignore, too. Of what was ignored
 // when the process started, the Go runtime leaves only SIGHUP and SIGINT in place.
-func IgnoredSignals() uint64 {
-	var set uint64
-	var act kernelSigaction
+func IgnoredSignals() (set uint64) {
 	for sig := 1; sig <= numSig; sig++ {
-		if disposition(sig, &act) == sigIgn {
-			set |= 1 << (uint(sig) - 1)
-		}
+		set |= bitIfIgnored(sig)
 	}
 	return set
+}
+
+// IgnoredFromStart is IgnoredSignals for a process that has not changed what it
+// ignores since it was started. It asks about those for which the Go runtime has no
+// handler, or leaves none: sigtable in runtime/sigtab_linux_generic.go.
+func IgnoredFromStart() (set uint64) {
+	for _, sig := range [...]unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, 32, 34} {
+		set |= bitIfIgnored(int(sig))
+	}
+	return set
+}
+
+func bitIfIgnored(sig int) uint64 {
+	var act kernelSigaction
+	if disposition(sig, &act) != sigIgn {
+		return 0
+	}
+	return 1 << (uint(sig) - 1)
 }
 
 // forRelayed calls f for every signal that is passed on, but for the ignored.

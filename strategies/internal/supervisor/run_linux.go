@@ -26,18 +26,26 @@ type RunSpec struct {
 	DieWithParent bool
 	// Rewrite says as what a signal is passed on; 0 swallows it.
 	Rewrite map[syscall.Signal]syscall.Signal
-	// OnForced, if not nil, is told who had to be killed, by another goroutine, up to
-	// what fits a pipe of which nobody reads.
+	// OnForced, if not nil, is told who had to be killed, perhaps by another goroutine,
+	// up to what fits a pipe of which nobody reads.
 	OnForced func(pid int, name string)
-	// Started, if not nil, is called when the leader has been started.
+	// Started, if not nil, is called when the leader has been started, or a little later.
 	Started func()
 }
+
+// NewRunSpec returns a RunSpec without a descriptor, as NewSpec does. It is not for
+// the caller's stack, which would have to grow for it.
+//
+//go:noinline
+func NewRunSpec() *RunSpec { return &RunSpec{Spec: *NewSpec()} }
 
 // Result is how a Run ended.
 type Result struct {
 	Status unix.WaitStatus // the leader's
 	Forced int             // processes that had to be killed
 	Late   bool            // the kill deadline passed with processes left
+	// CgroupRemoved: the leader's cgroup is no more. It may be so without being known.
+	CgroupRemoved bool
 }
 
 // StartError says at which step a start failed.
@@ -71,9 +79,11 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 	}
 	// As a subreaper this process takes over if the supervisor is killed. Not if
 	// it came with children: those it did not start.
-	if !hasChildren() {
+	childless := !hasChildren()
+	if childless {
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	}
+	alone := childless && os.Getpid() != 1 && s.InitFlags == 0
 	l := launch{
 		spec: &s.Spec, ignored: s.Ignored, channel: -1, parent: parent, grace: s.Grace,
 		exitWhenLate: true, mirrorStops: true, rewrite: s.Rewrite, rename: true,
@@ -97,7 +107,7 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 	if err != nil {
 		return Result{}, &StartError{StepFork, err}
 	}
-	return supervised(ctx, s, c)
+	return supervised(ctx, s, c, alone)
 }
 
 // originalNofile returns the limit on open files that this process was started
@@ -115,11 +125,14 @@ func originalNofile() (original rlimit) {
 }
 
 // supervised follows the supervisor to its end.
-func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
+//
+// Alone, this process has no other child to wait for, as long as the supervisor lives.
+func supervised(ctx context.Context, s *RunSpec, c child, alone bool) (Result, error) {
 	f := follower{inbox: inbox{fd: c.mirror}, onForced: s.OnForced}
 	if err := f.untilStarted(); err != nil {
 		_, _ = unix.Wait4(c.pid, nil, unix.WALL, nil)
 		_ = unix.Close(c.mirror)
+		_ = unix.Close(c.relay)
 		return Result{}, err
 	}
 	if f.leader != 0 {
@@ -132,10 +145,14 @@ func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
 	}
 	stop := context.AfterFunc(ctx, hangUp)
 	defer stop()
-	if s.InitFlags == 0 && s.OnForced == nil { // what it is told can wait
+	switch {
+	case alone:
+		f.untilEnding()
+		waitSoon(c.pid)
+	case s.InitFlags == 0 && s.OnForced == nil: // what it is told can wait
 		waitFor(c.pid)
 		f.follow()
-	} else {
+	default:
 		if s.InitFlags != 0 {
 			wakeByMessage(c.mirror)
 		}
@@ -144,9 +161,12 @@ func supervised(ctx context.Context, s *RunSpec, c child) (Result, error) {
 		waitFor(c.pid)
 		<-over
 	}
-	if !f.mirrored { // the supervisor was killed
+	if !f.ending { // the supervisor was killed
 		status, forced, empty := endOrphans(&s.Spec, f.leader)
-		f.result.Status, f.result.Forced, f.result.Late = unix.WaitStatus(status), forced, !empty
+		f.result.Forced, f.result.Late = forced, !empty
+		if !f.mirrored {
+			f.result.Status = unix.WaitStatus(status)
+		}
 	}
 	f.endAsInterrupted(c.relay)
 	return f.result, nil
@@ -159,6 +179,7 @@ type follower struct {
 	leader                int
 	result                Result
 	mirrored, interrupted bool
+	ending                bool // the supervisor has said its last word
 }
 
 // untilStarted reads messages until the leader has been started, which sets
@@ -175,6 +196,17 @@ func (f *follower) untilStarted() error {
 		f.take(m)
 	}
 	return nil
+}
+
+// untilEnding reads messages until the supervisor is about to end, or has ended.
+func (f *follower) untilEnding() {
+	for !f.ending || !f.inbox.empty() {
+		m, err := f.inbox.next()
+		if err != nil {
+			return
+		}
+		f.take(m)
+	}
 }
 
 // follow reads the supervisor's messages until it has ended.
@@ -195,13 +227,16 @@ func (f *follower) take(m Message) {
 	case OpMirror:
 		f.result.Status, f.mirrored = unix.WaitStatus(m.A), true
 		f.interrupted = m.B&MirrorInterrupted != 0
+		f.ending = f.ending || m.B&MirrorEnds != 0
 	case OpForced:
 		if rest, err := f.inbox.next(); err == nil && f.onForced != nil {
 			f.onForced(int(m.A), nameIn(m, rest))
 		}
 	case OpEmpty:
-		f.result.Forced = int(m.A)
+		f.result.Forced, f.result.CgroupRemoved = int(m.A), m.B == 1
+		f.ending = true
 	case OpLate:
+		f.ending = true
 		f.result.Forced, f.result.Late = int(m.A), true
 	case OpStopped:
 		if m.A != 0 {
@@ -325,6 +360,19 @@ func waitFor(pid int) {
 	}
 }
 
+// waitSoon is waitFor for a child that is about to end. On a host with little to do
+// it takes longer to fall asleep and to be woken up than to see that end.
+func waitSoon(pid int) {
+	for range 200 {
+		got, err := unix.Wait4(pid, nil, unix.WALL|unix.WNOHANG, nil)
+		if got == pid || err == unix.ECHILD {
+			return
+		}
+		sys(unix.SYS_SCHED_YIELD, 0, 0, 0, 0, 0) // it may need this CPU
+	}
+	waitFor(pid)
+}
+
 // hasChildren reports whether this process has children: those of a shell that
 // replaced itself by this program.
 func hasChildren() bool {
@@ -407,6 +455,9 @@ func dropStreams() {
 	})
 }
 
+// dirents is not on the stack, which would have to grow for it.
+var dirents [4096]byte
+
 // forOpenFiles calls f for every descriptor of this process, proc_pid_fd(5). An
 // os.File for the directory would cost more than all the rest, at every start.
 func forOpenFiles(f func(fd int)) {
@@ -415,13 +466,12 @@ func forOpenFiles(f func(fd int)) {
 		return
 	}
 	defer unix.Close(dir)
-	var buf [4096]byte
 	for {
-		n, err := unix.Getdents(dir, buf[:])
+		n, err := unix.Getdents(dir, dirents[:])
 		if err != nil || n <= 0 {
 			return
 		}
-		_, _, names := unix.ParseDirent(buf[:n], -1, nil)
+		_, _, names := unix.ParseDirent(dirents[:n], -1, nil)
 		for _, name := range names {
 			if fd, err := strconv.Atoi(name); err == nil && fd != dir {
 				f(fd)

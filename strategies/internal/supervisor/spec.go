@@ -76,6 +76,13 @@ type Attr struct {
 	Unshareflags uint64
 }
 
+// KillDeadline and KillSignal are those of the contract in package registry, which
+// pins them in a test: this package does not import that, see Enter.
+const (
+	KillDeadline = 5 * time.Second
+	KillSignal   = 9
+)
+
 var errSpec = errors.New("malformed supervisor specification")
 
 // NewSpec returns a Spec without descriptors.
