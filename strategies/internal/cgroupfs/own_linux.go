@@ -1,6 +1,7 @@
 package cgroupfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -21,7 +22,8 @@ const Prefix = "contain-"
 // Own returns the cgroup that this process is in. The error wraps
 // errors.ErrUnsupported if there is no cgroup2 mount that shows it.
 func Own() (Group, error) {
-	procs, err := readProc("/proc/self/cgroup")
+	var buf [1 << 10]byte // contain run has room on its stack, while new memory costs a page fault
+	procs, err := readProc("/proc/self/cgroup", buf[:0])
 	if err != nil {
 		return "", procError(err)
 	}
@@ -38,7 +40,7 @@ func Locate(path string) (Group, error) {
 	if g, ok := usual(path); ok {
 		return g, nil
 	}
-	mounts, err := readProc("/proc/self/mountinfo")
+	mounts, err := readProc("/proc/self/mountinfo", nil)
 	if err != nil {
 		return "", procError(err)
 	}
@@ -75,16 +77,16 @@ func procError(err error) error {
 	return err
 }
 
-// readProc is os.ReadFile for a file whose size is not known. It leaves the
-// runtime's poller out of it, which contain run then never has to set up.
-func readProc(path string) ([]byte, error) {
+// readProc is os.ReadFile for a file whose size is not known, into b if there is room.
+// It leaves the runtime's poller out of it, which contain run then never has to set up.
+func readProc(path string, b []byte) ([]byte, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	b := make([]byte, 0, 2<<10)
 	for {
+		b = slices.Grow(b, 1)
 		n, err := unix.Read(fd, b[len(b):cap(b)])
 		switch {
 		case err == unix.EINTR:
@@ -93,16 +95,16 @@ func readProc(path string) ([]byte, error) {
 		case n == 0:
 			return b, nil
 		default:
-			b = slices.Grow(b[:len(b)+n], 1)
+			b = b[:len(b)+n]
 		}
 	}
 }
 
 // unified returns the path in the version 2 hierarchy, cgroups(7).
 func unified(procCgroup []byte) (string, bool) {
-	for line := range strings.Lines(string(procCgroup)) {
-		if path, ok := strings.CutPrefix(line, "0::"); ok {
-			return strings.TrimSuffix(path, "\n"), true
+	for line := range bytes.Lines(procCgroup) {
+		if path, ok := bytes.CutPrefix(line, []byte("0::")); ok {
+			return string(bytes.TrimSuffix(path, []byte("\n"))), true
 		}
 	}
 	return "", false
@@ -150,8 +152,9 @@ func unescape(s string) string {
 // Writable says why no group may be made below g, this process's own, by
 // default, or nil.
 func (g Group) Writable() error {
-	_, err := os.Stat("/run/systemd/system") // sd_booted(3)
-	return g.claimable(err == nil, atNamespaceRoot(), Group.delegated)
+	var st unix.Stat_t
+	systemd := unix.Stat("/run/systemd/system", &st) == nil // sd_booted(3)
+	return g.claimable(systemd, systemd && atNamespaceRoot(), Group.delegated)
 }
 
 // claimable decides. Under systemd every subtree has a single writer: the
@@ -179,7 +182,7 @@ func atNamespaceRoot() bool {
 	if ns := namespace(); ns == "" || ns == initialNamespace {
 		return false
 	}
-	own, err := readProc("/proc/self/cgroup")
+	own, err := readProc("/proc/self/cgroup", nil)
 	path, ok := unified(own)
 	return err == nil && ok && path == "/"
 }
@@ -221,7 +224,8 @@ type Tree struct {
 
 // treeName is the name of an owner's group.
 func treeName(pid int, random uint32) string {
-	return fmt.Sprintf("%s%d-%08x", Prefix, pid, random)
+	digits := strconv.FormatUint(uint64(random)|1<<32, 16)[1:] // eight of them
+	return Prefix + strconv.Itoa(pid) + "-" + digits
 }
 
 // isTreeName reports whether name is one that treeName makes. A group of somebody
@@ -252,6 +256,23 @@ func MakeTree(parent Group) (*Tree, error) {
 	}
 }
 
+// MakeTreeAfterSweep is MakeTree in a group where others may have left theirs: what
+// is started may need what those hold, such as a port, or they are what fills the
+// group. Without groups below parent, which its link count tells, there are none.
+func MakeTreeAfterSweep(parent Group) (*Tree, error) {
+	var st unix.Stat_t
+	alone := unix.Stat(string(parent), &st) == nil && st.Nlink == 2
+	t, err := MakeTree(parent)
+	full := errors.Is(err, unix.EAGAIN)
+	if full || err == nil && !alone {
+		_ = Sweep(parent, time.Now().Add(time.Second))
+	}
+	if full {
+		return MakeTree(parent)
+	}
+	return t, err
+}
+
 // lock takes the lock of g without waiting.
 func (g Group) lock() (*os.File, error) {
 	// Not os.Open, which would set up the runtime's poller for it.
@@ -267,9 +288,10 @@ func (g Group) lock() (*os.File, error) {
 		}
 		return nil, os.NewSyscallError("flock", err)
 	}
-	if _, err := os.Stat(string(g)); err != nil {
+	var st unix.Stat_t
+	if err := unix.Stat(string(g), &st); err != nil {
 		f.Close()
-		return nil, err
+		return nil, &os.PathError{Op: "stat", Path: string(g), Err: err}
 	}
 	return f, nil
 }

@@ -25,7 +25,7 @@ const (
 
 // TestUsual: the short way answers as mountinfo does, or not at all.
 func TestUsual(t *testing.T) {
-	mounts, err := readProc("/proc/self/mountinfo")
+	mounts, err := readProc("/proc/self/mountinfo", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
