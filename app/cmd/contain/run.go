@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/plain"
 	"github.com/seed329817d7/contain/app/containment"
 	"github.com/seed329817d7/contain/registry"
 )
@@ -125,9 +127,17 @@ func newRun() *cobra.Command {
 	return cmd
 }
 
+// defaults is how a command is run if no flag is given, by a process with this PID.
+// It is bound to its parent by RunOptions.DieWithParent, so the library is not to
+// bind it, too.
+func defaults(pid int) (containment.Config, registry.RunOptions) {
+	cfg := containment.Config{OutliveParent: true, Logger: slog.New(slog.DiscardHandler)}
+	return cfg, registry.RunOptions{Grace: plain.Grace(pid), DieWithParent: true}
+}
+
 // asked is what the flags ask for, over the defaults.
 func (f *runFlags) asked(graceGiven bool) (containment.Config, registry.RunOptions) {
-	cfg, opts := launch.Defaults(os.Getpid())
+	cfg, opts := defaults(os.Getpid())
 	cfg.Strategy, cfg.Require, cfg.BestEffort = f.strategy, f.require, f.bestEffort
 	if !f.quiet && (f.bestEffort || f.verbose) {
 		cfg.Logger = slog.New(&warnings{w: os.Stderr, verbose: f.verbose})
@@ -155,7 +165,7 @@ func (f *runFlags) run(args []string, graceGiven bool) error {
 	if file != nil {
 		opts.OnForced = killed.add
 	}
-	result, err := launch.Run(cfg, opts, args)
+	result, err := runCommand(cfg, opts, args)
 	final, mapped := err, false
 	if err == nil {
 		final, mapped = f.exitMap.apply(launch.ExitLike(result))
@@ -166,9 +176,20 @@ func (f *runFlags) run(args []string, graceGiven bool) error {
 		}
 	}
 	if err == nil && !mapped {
-		launch.DieOfInterrupt(result)
+		plain.DieOfInterrupt(result.Signal)
 	}
 	return final
+}
+
+// runCommand runs one command to its end. The error carries an exit code, if the
+// command could not be executed.
+func runCommand(cfg containment.Config, opts registry.RunOptions, args []string) (registry.RunResult, error) {
+	cmd, err := launch.Command(args)
+	if err != nil {
+		return registry.RunResult{}, err
+	}
+	result, err := containment.Run(context.Background(), cfg, cmd, opts)
+	return result, launch.Explain(cmd, err)
 }
 
 // apply replaces the exit code of a command that has ended.

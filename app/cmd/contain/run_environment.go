@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/plain"
 )
 
 // environmentFlags are the flags of contain run that the environment may give
@@ -34,7 +34,7 @@ var environmentFlags = []struct {
 // source is what the user knows a flag's value by.
 func (f *runFlags) source(flag string) string {
 	if f.fromEnv[flag] {
-		return launch.Variable(flag)
+		return plain.Variable(flag)
 	}
 	return "--" + flag
 }
@@ -49,7 +49,7 @@ func (f *runFlags) takeEnvironment(cmd *cobra.Command) error {
 		return flag != nil && flag.Changed && !f.fromEnv[name] && flag.Value.String() != "false"
 	}
 	for _, e := range environmentFlags {
-		name := launch.Variable(e.name)
+		name := plain.Variable(e.name)
 		text, set := os.LookupEnv(name)
 		if !set {
 			continue

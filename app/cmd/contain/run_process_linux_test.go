@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/plain"
 )
 
 // descriptors returns pid's, with what they refer to.
@@ -321,10 +322,10 @@ func TestRunFewFiles(t *testing.T) {
 			script := fmt.Sprintf(`ulimit -n %d && exec "$@"`, files)
 			return start(t, s.command("sh", append([]string{"-c", script, "sh"}, s.args("--", "sh", "-c", "exit 3")...)...))
 		}
-		if p := limited(launch.MinFiles); p.code() != 3 {
-			t.Errorf("with %d files: exit code %d, standard error %q", launch.MinFiles, p.code(), p.stderr())
+		if p := limited(plain.MinFiles); p.code() != 3 {
+			t.Errorf("with %d files: exit code %d, standard error %q", plain.MinFiles, p.code(), p.stderr())
 		}
-		for _, files := range []int{launch.MinFiles - 1, 12, 7, 6, 4} {
+		for _, files := range []int{plain.MinFiles - 1, 12, 7, 6, 4} {
 			p := limited(files)
 			if said := p.stderr(); p.code() != launch.ExitFailure || strings.Count(said, "\n") != 1 || !strings.Contains(said, "ulimit -n") {
 				t.Errorf("with %d files: exit code %d, standard error %q", files, p.code(), said)

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/plain"
 	"github.com/seed329817d7/contain/app/containment"
 	"github.com/seed329817d7/contain/registry"
 )
@@ -82,7 +82,7 @@ func TestFlagsAreKnown(t *testing.T) {
 	for _, e := range environmentFlags {
 		byVariable = append(byVariable, e.name)
 	}
-	known := slices.Sorted(slices.Values(launch.Flags[:]))
+	known := slices.Sorted(slices.Values(plain.Flags[:]))
 	slices.Sort(byFlag)
 	slices.Sort(byVariable)
 	if !slices.Equal(byFlag, known) || !slices.Equal(byVariable, known) {

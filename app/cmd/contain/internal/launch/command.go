@@ -11,9 +11,9 @@ import (
 	"syscall"
 )
 
-// command returns the command to run, with this process's streams and its name
-// as typed for argv[0].
-func command(args []string) (*exec.Cmd, error) {
+// Command returns the command to run, with this process's streams and its name as
+// typed for argv[0]. The error carries an exit code.
+func Command(args []string) (*exec.Cmd, error) {
 	path, err := lookPath(args[0])
 	if err != nil {
 		return nil, err
@@ -105,6 +105,17 @@ func execFailure(err error, path string) error {
 		}
 	}
 	return nil
+}
+
+// Explain returns err, of a run of cmd, with an exit code if cmd could not be executed.
+func Explain(cmd *exec.Cmd, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := execFailure(err, cmd.Path); cause != nil {
+		return cannotExecute(cmd.Args[0], cause)
+	}
+	return err
 }
 
 // cannotExecute says why a file that is there could not be executed. "Not

@@ -1,8 +1,5 @@
-// Package launch is what contain run does when its flags are known, and how
-// contain ends.
-//
-// Where there are no flags it does so before the flag library is initialised, and
-// before main: see plain_linux.go.
+// Package launch is how contain run finds its command and how contain ends. A run
+// without flags has its own ways on Linux: see package plain.
 package launch
 
 import (
@@ -12,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/plain"
 	"github.com/seed329817d7/contain/registry"
 )
 
@@ -21,7 +19,7 @@ const (
 	ExitFailure       = 125
 	ExitNotExecutable = 126
 	ExitNotFound      = 127
-	ExitSignalBase    = 128
+	ExitSignalBase    = plain.ExitSignalBase
 )
 
 // ExitError ends contain with code; without an error it prints nothing.

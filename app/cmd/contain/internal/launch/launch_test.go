@@ -13,7 +13,6 @@ import (
 
 	"github.com/hashicorp/go-multierror"
 
-	"github.com/seed329817d7/contain/app/containment"
 	"github.com/seed329817d7/contain/registry"
 )
 
@@ -103,15 +102,5 @@ func TestLookPathErrors(t *testing.T) {
 		if got := Report(&bytes.Buffer{}, err); got != want {
 			t.Errorf("%.20q: exit code %d (%v), want %d", name, got, err, want)
 		}
-	}
-}
-
-func TestDefaults(t *testing.T) {
-	cfg, opts := Defaults(2)
-	if !cfg.OutliveParent || !opts.DieWithParent || opts.Grace != containment.DefaultGrace {
-		t.Errorf("%+v %+v", cfg, opts)
-	}
-	if _, opts := Defaults(1); opts.Grace >= 0 {
-		t.Errorf("PID 1: grace %v, want none", opts.Grace)
 	}
 }

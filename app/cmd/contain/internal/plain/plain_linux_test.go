@@ -1,4 +1,4 @@
-package launch
+package plain
 
 import (
 	"slices"
@@ -7,7 +7,7 @@ import (
 )
 
 // TestPlain: what could have a flag in it is for the flag library.
-func TestPlain(t *testing.T) {
+func TestCommand(t *testing.T) {
 	for line, want := range map[string]string{
 		"run -- true":        "true",
 		"run true -x":        "true -x",
@@ -23,10 +23,10 @@ func TestPlain(t *testing.T) {
 		"version":            "",
 	} {
 		argv := append([]string{"contain"}, strings.Fields(line)...)
-		if got := plain(argv, []string{"A=B", "CONTAIN_OTHER=x"}); !slices.Equal(got, strings.Fields(want)) {
+		if got := command(argv, []string{"A=B", "CONTAIN_OTHER=x"}); !slices.Equal(got, strings.Fields(want)) {
 			t.Errorf("%s: %q, want %q", line, got, want)
 		}
-		if got := plain(argv, []string{"A=B", "CONTAIN_GRACE=1s"}); got != nil {
+		if got := command(argv, []string{"A=B", "CONTAIN_GRACE=1s"}); got != nil {
 			t.Errorf("%s: %q with a flag in the environment", line, got)
 		}
 	}

@@ -1,4 +1,4 @@
-package launch
+package plain
 
 import "strings"
 
@@ -13,4 +13,15 @@ const prefix = "CONTAIN_"
 // Variable is the environment variable of a flag.
 func Variable(flag string) string {
 	return prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// isVariable reports whether v, NAME=VALUE, is one of a flag.
+func isVariable(v string) bool {
+	name, _, _ := strings.Cut(v, "=")
+	for _, flag := range Flags {
+		if Variable(flag) == name {
+			return true
+		}
+	}
+	return false
 }

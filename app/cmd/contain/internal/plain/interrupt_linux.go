@@ -1,4 +1,4 @@
-package launch
+package plain
 
 import (
 	"os"
@@ -7,16 +7,14 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/seed329817d7/contain/registry"
 )
 
 // DieOfInterrupt ends this process by SIGINT if the terminal's ^C ended the
-// command in that way: a shell goes on with its loop if contain just exits with
-// 130. A strategy says so by leaving SIGINT at its default action, which neither
+// command, which died of signal, in that way: a shell goes on with its loop if
+// contain just exits with 130. A strategy says so by leaving SIGINT at its default action, which neither
 // a handler nor an ignored signal has; everything else returns.
-func DieOfInterrupt(r registry.RunResult) {
-	if r.Signal != int(unix.SIGINT) || !defaultAction(unix.SIGINT) {
+func DieOfInterrupt(signal int) {
+	if signal != int(unix.SIGINT) || !defaultAction(unix.SIGINT) {
 		return
 	}
 	runtime.LockOSThread()

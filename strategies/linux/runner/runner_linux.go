@@ -1,0 +1,92 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/strategies/internal/cgroupfs"
+	"github.com/seed329817d7/contain/strategies/internal/supervisor"
+)
+
+// Names are the strategies that Run tries, in this order.
+var Names = [...]string{"linux/cgroup", "linux/subreaper"}
+
+// A Command is what to run, with this process's own streams and working directory.
+type Command struct {
+	Path      string // of an executable
+	Args, Env []string
+	// Grace is how long after a SIGTERM to this process what is left is ended by
+	// force; negative means never.
+	Grace time.Duration
+}
+
+// Result is how a command ended.
+type Result struct {
+	Strategy string // under which it ran
+	Status   syscall.WaitStatus
+	// Left: the kill deadline of the contract passed with processes left.
+	Left bool
+}
+
+// Run runs c to its end under the first of Names that works, as registry.Runner does
+// with this Grace, DieWithParent, and no other option. It takes over the process's
+// signals and descriptors.
+//
+// If started is false, nothing was started and nothing is left of the attempt:
+// somebody else may make another, and say what is wrong.
+func (c Command) Run() (result Result, started bool) {
+	result, err := c.inCgroup()
+	if errors.Is(err, errors.ErrUnsupported) {
+		result, _, err = c.run(Names[1], nil)
+	}
+	return result, err == nil
+}
+
+func (c Command) inCgroup() (Result, error) {
+	own, err := cgroupfs.Own()
+	if err == nil {
+		err = own.Writable()
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	if unix.Access(string(own), unix.W_OK) != nil { // the common case, and quicker than to be refused
+		return Result{}, errors.ErrUnsupported
+	}
+	tree, err := cgroupfs.MakeTreeAfterSweep(own)
+	if err != nil {
+		return Result{}, errors.ErrUnsupported
+	}
+	result, removed, err := c.run(Names[0], tree)
+	if !removed {
+		_ = tree.End(time.Now().Add(supervisor.KillDeadline))
+		_ = tree.Lock.Close()
+	}
+	return result, err
+}
+
+// run runs c below a supervisor, in tree unless that is nil, which may have been
+// removed then. After an error nothing has been started.
+func (c Command) run(strategy string, tree *cgroupfs.Tree) (result Result, removed bool, err error) {
+	s := supervisor.NewRunSpec()
+	s.Grace, s.DieWithParent = c.Grace, true
+	s.KillDeadline, s.KillSignal = supervisor.KillDeadline, supervisor.KillSignal
+	s.Path, s.Args, s.Env, s.Files = c.Path, c.Args, c.Env, 3
+	s.Ignored = supervisor.IgnoredFromStart()
+	if tree != nil {
+		if err := s.BeBornIn(tree); err != nil {
+			return Result{}, false, err
+		}
+		defer unix.Close(s.KillFD)
+	}
+	r, err := supervisor.Run(context.Background(), s)
+	var failed *supervisor.StartError
+	if tree != nil && errors.As(err, &failed) && failed.Step == supervisor.StepClone {
+		err = errors.ErrUnsupported
+	}
+	return Result{Strategy: strategy, Status: syscall.WaitStatus(r.Status), Left: r.Late}, r.CgroupRemoved, err
+}
