@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -48,13 +49,19 @@ func hasNoOrphan(super, leader int) bool {
 // ownMemory is what a process has in memory that is no page of a file, in bytes.
 func ownMemory(t testing.TB, pid int) int {
 	t.Helper()
+	return memory(t, pid, "Anonymous")
+}
+
+// memory is a line of proc_pid_smaps(5), of the whole process, in bytes.
+func memory(t testing.TB, pid int, line string) int {
+	t.Helper()
 	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	for sc := bufio.NewScanner(f); sc.Scan(); {
-		if v, ok := strings.CutPrefix(sc.Text(), "Anonymous:"); ok {
+		if v, ok := strings.CutPrefix(sc.Text(), line+":"); ok {
 			kib, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(v), " kB"))
 			if err != nil {
 				t.Fatal(err)
@@ -62,6 +69,26 @@ func ownMemory(t testing.TB, pid int) int {
 			return kib << 10
 		}
 	}
-	t.Fatalf("no Anonymous in smaps_rollup of %d", pid)
+	t.Fatalf("no %s in smaps_rollup of %d", line, pid)
 	return 0
+}
+
+// TestRunMemory: what contain and its supervisor take while a command runs, of the
+// binary that is released. The supervisor has no copy of Go's memory.
+func TestRunMemory(t *testing.T) {
+	p := start(t, exec.Command(staticContain(t), "run", "--", "sh", "-c", "echo ready; read x"))
+	p.expect("ready")
+	super, _ := below(t, p.cmd.Process.Pid)
+	eventually(t, "contain has given up its streams", func() bool {
+		to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/1", p.cmd.Process.Pid))
+		return err == nil && to == "/dev/null"
+	})
+	contain, supervisor := memory(t, p.cmd.Process.Pid, "Pss"), memory(t, super, "Pss")
+	t.Logf("PSS: contain %d KiB, its supervisor %d KiB", contain>>10, supervisor>>10)
+	if both := contain + supervisor; both > 5<<20 {
+		t.Errorf("contain and its supervisor have %d KiB", both>>10)
+	}
+	if own := ownMemory(t, super); own > 512<<10 {
+		t.Errorf("the supervisor has %d KiB that are no page of a file", own>>10)
+	}
 }
