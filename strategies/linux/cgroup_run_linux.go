@@ -32,10 +32,14 @@ func (cgroup) Run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOptions) 
 		return none, cgroupError("run "+cmd.Path, fmt.Errorf("%w: %w%s", errors.ErrUnsupported, err, cgroupAdvice(err)))
 	}
 	defer tree.Lock.Close()
-	defer tree.End(time.Now().Add(registry.SupervisorKillDeadline)) // only if the supervisor could not
 	i := &supervised{strategy: CgroupName}
 	i.adjust = func(s *supervisor.Spec) error { return s.BeBornIn(tree) }
 	res, err := i.run(ctx, cmd, opts)
+	deadline := time.Now()
+	if !errors.Is(err, registry.ErrLeft) { // else it has been tried for as long
+		deadline = deadline.Add(registry.SupervisorKillDeadline)
+	}
+	_ = tree.End(deadline) // for a supervisor that could not
 	var failed *supervisor.StartError
 	if errors.As(err, &failed) && failed.Step == supervisor.StepClone {
 		err = cgroupError("run "+cmd.Path, fmt.Errorf("%w: start a process in %s: %w%s", errors.ErrUnsupported, tree.Group, failed.Err, cgroupAdvice(failed.Err)))

@@ -16,8 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed329817d7/contain/app/cmd/contain/internal/launch"
-	"github.com/seed329817d7/contain/app/cmd/contain/internal/plain"
-	"github.com/seed329817d7/contain/registry"
 	"github.com/seed329817d7/contain/registry/registrytest/drill"
 
 	// Every built-in strategy registers itself.
@@ -31,10 +29,6 @@ func main() {
 
 // execute runs the command line and returns the exit code.
 func execute(args []string) int {
-	if plain.Left != nil {
-		return launch.Report(os.Stderr, &registry.Error{Op: "run " + plain.Left.Command, Strategy: plain.Left.Strategy,
-			Err: fmt.Errorf("%w %v after they were to be killed", registry.ErrLeft, registry.SupervisorKillDeadline)})
-	}
 	root := newRoot()
 	if len(args) > 0 && args[0] == "run" {
 		// What runs most often, and must start fast, builds nothing else.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -154,8 +155,36 @@ func TestRunReportKilled(t *testing.T) {
 	})
 }
 
-// TestRunReportForced: a command that ignores what ends it is in the report, too.
+// TestRunReportForced: all of what CMD leaves is counted and named.
 func TestRunReportForced(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		file := filepath.Join(t.TempDir(), "report.json")
+		s.cred = nil // who else may not write there
+		for left := range 8 {
+			// A contain that is stopped hears of all of it at once, in reads of 8 messages.
+			script := fmt.Sprintf(`kill -STOP $(cut -d' ' -f4 /proc/$PPID/stat); i=0; while [ $i -lt %d ]; do sleep 1000 & i=$((i+1)); done; exit 0`, left)
+			if s.strategy == "linux/pidns" { // sees nobody outside
+				script = script[strings.Index(script, ";")+1:]
+			}
+			p := start(t, s.run("--report", file, "--", "sh", "-c", script))
+			if code := p.code(); code != 0 {
+				t.Errorf("exit code %d; %s", code, p.stderr())
+			}
+			text, err := os.ReadFile(file)
+			var rep runReport
+			if err == nil {
+				err = json.Unmarshal(text, &rep)
+			}
+			if err != nil || rep.Killed != left || len(rep.KilledProcesses) != left {
+				t.Errorf("%v, %s; want %d", err, text, left)
+			}
+		}
+	})
+}
+
+// TestRunReportForcedAfterGrace: those that the grace was not enough for are named, CMD
+// among them.
+func TestRunReportForcedAfterGrace(t *testing.T) {
 	eachSetting(t, func(t *testing.T, s *setting) {
 		file := filepath.Join(t.TempDir(), "report.json")
 		s.cred = nil // who else may not write there

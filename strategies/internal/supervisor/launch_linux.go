@@ -43,6 +43,9 @@ type child struct {
 	relay  int // in contain run: reads the signals that the supervisor did not
 }
 
+// received is the pipe of the signals that contain run has received.
+var received = struct{ read, write int }{-1, -1}
+
 // raw is the one supervisor's state. A proxy has one backend.
 var raw rawState
 
@@ -54,8 +57,8 @@ func (l *launch) start() (child, error) {
 	}
 	var fds fdSet
 	r := &raw
-	*r = rawState{} // contain run may have tried another strategy before
-	leaveOut()      // before the block is made
+	*r = rawState{}        // contain run may have tried another strategy before
+	r.leftOut = leaveOut() // before the block is made
 	if err := r.describe(l.spec); err != nil {
 		return child{}, err
 	}
@@ -76,7 +79,13 @@ func (l *launch) start() (child, error) {
 	n, _ := unix.Readlink("/proc/self", self[:])
 	r.foreignProc = string(self[:max(n, 0)]) != strconv.Itoa(os.Getpid())
 
-	r.relay, r.relayWrite = fds.pipe(unix.O_NONBLOCK)
+	// A signal that came to contain run while one strategy failed is for the next.
+	again := l.channel < 0 && received.write >= 0
+	if again {
+		r.relay, r.relayWrite = received.read, received.write
+	} else {
+		r.relay, r.relayWrite = fds.pipe(unix.O_NONBLOCK)
+	}
 	mirror, mirrorWrite := fds.pipe(0)
 	r.mirror = mirrorWrite
 	r.status, r.statusWrite = fds.pipe(0)
@@ -103,14 +112,19 @@ func (l *launch) start() (child, error) {
 		r.argv0, r.argv0Len = argvArea()
 	}
 	r.reset = l.ignored
-	relaySignals(r.relayWrite, l.ignored)
+	if !again {
+		relaySignals(r.relayWrite, l.ignored)
+	}
+	if l.channel < 0 {
+		received.read, received.write = r.relay, r.relayWrite
+	}
 
 	pid := r.fork()
 	if pid > 0 && r.mappedWrite >= 0 {
 		writeMaps(pid, r.mappedWrite)
 	}
 	relay := r.relay
-	if pid < 0 || l.channel >= 0 {
+	if l.channel >= 0 {
 		_ = unix.Close(relay)
 		relay = -1
 	}
@@ -118,7 +132,7 @@ func (l *launch) start() (child, error) {
 		_ = unix.Close(fd)
 	}
 	if pid < 0 {
-		_ = unix.Close(mirror) // not relayWrite: the signal handlers write to that number
+		_ = unix.Close(mirror) // not the relay: the signal handlers write to it
 		return child{}, &os.SyscallError{Syscall: "fork the supervisor", Err: syscall.Errno(-pid)}
 	}
 	return child{pid: pid, mirror: mirror, relay: relay}, nil

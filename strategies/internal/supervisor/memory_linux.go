@@ -14,14 +14,16 @@ import (
 // somebody waits, and the memory would be the supervisor's for as long as it lives.
 //
 // Go's memory is all that is mapped from its heap up to the stack that the kernel
-// made for this process. Where more is there, or may be, nothing is left out.
-func leaveOut() {
+// made for this process. Where more is there, or may be, nothing is left out, and
+// leaveOut returns false.
+func leaveOut() bool {
 	var onHeap byte // as this goroutine's stack is
 	low, high := uintptr(unsafe.Pointer(&onHeap))&^(arenaSize-1), mainStack()
-	if ownStacks && low < high && imageEnd() <= low {
-		// ENOMEM says that there are holes.
-		_, _, _ = unix.Syscall(unix.SYS_MADVISE, low, high-low, unix.MADV_DONTFORK)
+	if !ownStacks || low >= high || imageEnd() > low {
+		return false
 	}
+	_, _, err := unix.Syscall(unix.SYS_MADVISE, low, high-low, unix.MADV_DONTFORK)
+	return err == 0 || err == unix.ENOMEM // of which the latter says that there are holes
 }
 
 // arenaSize is the size and alignment of the pieces in which a 64-bit Go runtime

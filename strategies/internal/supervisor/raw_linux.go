@@ -25,6 +25,7 @@ type rawState struct {
 	groupInherited   bool   // the leader has its group from the supervisor
 	groupShared      bool   // that group is not the leader's alone
 	foreignProc      bool   // /proc is that of another PID namespace
+	leftOut          bool   // Go's memory, see leaveOut
 	shareMemory      bool   // of the supervisor with the leader, until the exec
 	nofile           rlimit // for the leader, if its max is not 0
 	cloneflags       uintptr
@@ -471,9 +472,6 @@ func (r *rawState) loop() {
 			sys(unix.SYS_READ, uintptr(r.signals), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
 		}
 		r.reap() // first: what is done with a signal depends on what the leader does
-		if r.stopChanged {
-			r.mirrorStop()
-		}
 		if r.fds[atOwner].revents != 0 || r.fds[atParent].revents != 0 {
 			r.fds[atOwner].fd, r.fds[atParent].fd = -1, -1
 			r.note(OwnerGone)
@@ -492,6 +490,9 @@ func (r *rawState) loop() {
 				r.reportFailure()
 			}
 			r.tell(OpStarted, uint32(r.leader), uint32(r.supervisorPID))
+		}
+		if r.stopChanged { // after its start: the proxy stops until it hears more
+			r.mirrorStop()
 		}
 		if r.leaderExited && !r.leaderReported {
 			if r.machine.OnLeaderExit == LeaderExitLeave && r.channel >= 0 {

@@ -83,7 +83,6 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 	if childless {
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	}
-	alone := childless && os.Getpid() != 1 && s.InitFlags == 0
 	l := launch{
 		spec: &s.Spec, ignored: s.Ignored, channel: -1, parent: parent, grace: s.Grace,
 		exitWhenLate: true, mirrorStops: true, rewrite: s.Rewrite, rename: true,
@@ -107,7 +106,7 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 	if err != nil {
 		return Result{}, &StartError{StepFork, err}
 	}
-	return supervised(ctx, s, c, alone)
+	return supervised(ctx, s, c, childless)
 }
 
 // originalNofile returns the limit on open files that this process was started
@@ -126,14 +125,14 @@ func originalNofile() (original rlimit) {
 
 // supervised follows the supervisor to its end.
 //
-// Alone, this process has no other child to wait for, as long as the supervisor lives.
-func supervised(ctx context.Context, s *RunSpec, c child, alone bool) (Result, error) {
+// If it is childless, but for the supervisor, and not PID 1, then there is nobody else
+// to wait for as long as the supervisor lives.
+func supervised(ctx context.Context, s *RunSpec, c child, childless bool) (Result, error) {
 	f := follower{inbox: inbox{fd: c.mirror}, onForced: s.OnForced}
 	if err := f.untilStarted(); err != nil {
 		_, _ = unix.Wait4(c.pid, nil, unix.WALL, nil)
 		_ = unix.Close(c.mirror)
-		_ = unix.Close(c.relay)
-		return Result{}, err
+		return Result{}, err // c.relay is for another start
 	}
 	if f.leader != 0 {
 		if s.Started != nil {
@@ -146,8 +145,8 @@ func supervised(ctx context.Context, s *RunSpec, c child, alone bool) (Result, e
 	stop := context.AfterFunc(ctx, hangUp)
 	defer stop()
 	switch {
-	case alone:
-		f.untilEnding()
+	case childless && os.Getpid() != 1 && s.InitFlags == 0:
+		f.untilEnded()
 		waitSoon(c.pid)
 	case s.InitFlags == 0 && s.OnForced == nil: // what it is told can wait
 		waitFor(c.pid)
@@ -161,9 +160,17 @@ func supervised(ctx context.Context, s *RunSpec, c child, alone bool) (Result, e
 		waitFor(c.pid)
 		<-over
 	}
-	if !f.ending { // the supervisor was killed
-		status, forced, empty := endOrphans(&s.Spec, f.leader)
-		f.result.Forced, f.result.Late = forced, !empty
+	if !f.ended { // the supervisor was killed
+		status := uint32(unix.SIGKILL)
+		if childless || os.Getpid() == 1 {
+			var empty bool
+			status, f.result.Forced, empty = endOrphans(&s.Spec, f.leader)
+			f.result.Late = !empty
+		} else {
+			// What it left is not among this process's children, and others are. Who
+			// called has the cgroup, if there is one.
+			f.result.Late = s.KillFD < 0
+		}
 		if !f.mirrored {
 			f.result.Status = unix.WaitStatus(status)
 		}
@@ -179,7 +186,7 @@ type follower struct {
 	leader                int
 	result                Result
 	mirrored, interrupted bool
-	ending                bool // the supervisor has said its last word
+	ended                 bool // the supervisor has said its last word
 }
 
 // untilStarted reads messages until the leader has been started, which sets
@@ -198,9 +205,9 @@ func (f *follower) untilStarted() error {
 	return nil
 }
 
-// untilEnding reads messages until the supervisor is about to end, or has ended.
-func (f *follower) untilEnding() {
-	for !f.ending || !f.inbox.empty() {
+// untilEnded reads messages until the supervisor's last, or until it was killed.
+func (f *follower) untilEnded() {
+	for !f.ended {
 		m, err := f.inbox.next()
 		if err != nil {
 			return
@@ -227,16 +234,15 @@ func (f *follower) take(m Message) {
 	case OpMirror:
 		f.result.Status, f.mirrored = unix.WaitStatus(m.A), true
 		f.interrupted = m.B&MirrorInterrupted != 0
-		f.ending = f.ending || m.B&MirrorEnds != 0
 	case OpForced:
 		if rest, err := f.inbox.next(); err == nil && f.onForced != nil {
 			f.onForced(int(m.A), nameIn(m, rest))
 		}
 	case OpEmpty:
 		f.result.Forced, f.result.CgroupRemoved = int(m.A), m.B == 1
-		f.ending = true
+		f.ended = true
 	case OpLate:
-		f.ending = true
+		f.ended = true
 		f.result.Forced, f.result.Late = int(m.A), true
 	case OpStopped:
 		if m.A != 0 {
@@ -316,8 +322,18 @@ func (f *follower) endAsInterrupted(relay int) {
 	setDisposition(int(unix.SIGINT), sigDfl, &raw.act)
 }
 
-// hangUp closes the relay, which the supervisor takes for this process's end.
-func hangUp() { _ = unix.Close(raw.relayWrite) }
+// hangUp closes the relay, which the supervisor takes for this process's end. The
+// number stays taken: the signal handlers write to it.
+func hangUp() {
+	null, err := unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Dup3(null, raw.relayWrite, unix.O_CLOEXEC)
+		_ = unix.Close(null)
+	}
+	if err != nil {
+		_ = unix.Close(raw.relayWrite)
+	}
+}
 
 // inbox has the supervisor's messages, several of which may come at a time.
 type inbox struct {
@@ -333,7 +349,7 @@ func (b *inbox) next() (Message, error) {
 		if err != nil {
 			return Message{}, err
 		}
-		b.at, b.to = 0, n/MessageSize // a pipe does not split what is written at once, pipe(7)
+		b.at, b.to = 0, n/MessageSize // no message is split: buf has room for whole ones
 	}
 	b.at++
 	return b.buf[b.at-1], nil

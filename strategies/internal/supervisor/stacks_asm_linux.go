@@ -38,10 +38,10 @@ var supervisorStack, leaderStack stack
 //go:norace
 func (s *stack) base() uintptr { return uintptr(unsafe.Pointer(s)) }
 
-// storage stands for the supervisor's thread-local storage. Assembly that calls Go
-// loads the current goroutine from it, somewhere before or behind its middle; nothing
-// here makes use of that. The real one may be in memory that is not copied.
-var storage [512]uint64
+// storage stands for the supervisor's thread-local storage where that of Go is in
+// memory that is left out. Assembly that calls Go loads the current goroutine from it,
+// which nothing here makes use of: without a C library, from the word before its middle.
+var storage [8]uint64
 
 // forkOntoStack is fork for the supervisor: it returns in the proxy only. The
 // supervisor's end continues the proxy, which somebody may have stopped: the signal
@@ -50,9 +50,12 @@ var storage [512]uint64
 //go:nosplit
 //go:norace
 func (r *rawState) forkOntoStack() int {
-	tls := uintptr(unsafe.Pointer(&storage[len(storage)/2]))
+	tls, set := uintptr(unsafe.Pointer(&storage[len(storage)/2])), uintptr(0)
+	if r.leftOut {
+		set = unix.CLONE_SETTLS
+	}
 	r.clone = cloneArgs{
-		flags: unix.CLONE_CLEAR_SIGHAND | unix.CLONE_SETTLS, exitSignal: uint64(unix.SIGCONT), tls: uint64(tls),
+		flags: unix.CLONE_CLEAR_SIGHAND | uint64(set), exitSignal: uint64(unix.SIGCONT), tls: uint64(tls),
 		stack: uint64(supervisorStack.base()), stackSize: uint64(unsafe.Sizeof(supervisorStack)),
 	}
 	pid := -1
@@ -61,7 +64,7 @@ func (r *rawState) forkOntoStack() int {
 	}
 	if pid < 0 { // Linux before 5.5, or a seccomp profile that refuses all of clone3
 		r.reset = ^uint64(0)
-		pid = cloneOntoStack(unix.SYS_CLONE, r.initflags|unix.CLONE_SETTLS|uintptr(unix.SIGCONT), supervisorStack.base()+unsafe.Sizeof(supervisorStack), tls, 0)
+		pid = cloneOntoStack(unix.SYS_CLONE, r.initflags|set|uintptr(unix.SIGCONT), supervisorStack.base()+unsafe.Sizeof(supervisorStack), tls, 0)
 	}
 	return pid
 }

@@ -26,8 +26,7 @@ type Command struct {
 
 // Result is how a command ended.
 type Result struct {
-	Strategy string // under which it ran
-	Status   syscall.WaitStatus
+	Status syscall.WaitStatus
 	// Left: the kill deadline of the contract passed with processes left.
 	Left bool
 }
@@ -41,7 +40,7 @@ type Result struct {
 func (c Command) Run() (result Result, started bool) {
 	result, err := c.inCgroup()
 	if errors.Is(err, errors.ErrUnsupported) {
-		result, _, err = c.run(Names[1], nil)
+		result, _, err = c.run(nil)
 	}
 	return result, err == nil
 }
@@ -54,16 +53,21 @@ func (c Command) inCgroup() (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if unix.Access(string(own), unix.W_OK) != nil { // the common case, and quicker than to be refused
+	// The common case, and quicker than to be refused by mkdir.
+	if err := unix.Faccessat(unix.AT_FDCWD, string(own), unix.W_OK, unix.AT_EACCESS); err == unix.EACCES || err == unix.EROFS {
 		return Result{}, errors.ErrUnsupported
 	}
 	tree, err := cgroupfs.MakeTreeAfterSweep(own)
 	if err != nil {
 		return Result{}, errors.ErrUnsupported
 	}
-	result, removed, err := c.run(Names[0], tree)
+	result, removed, err := c.run(tree)
 	if !removed {
-		_ = tree.End(time.Now().Add(supervisor.KillDeadline))
+		deadline := time.Now()
+		if !result.Left { // else it has been tried for as long
+			deadline = deadline.Add(supervisor.KillDeadline)
+		}
+		_ = tree.End(deadline)
 		_ = tree.Lock.Close()
 	}
 	return result, err
@@ -71,7 +75,7 @@ func (c Command) inCgroup() (Result, error) {
 
 // run runs c below a supervisor, in tree unless that is nil, which may have been
 // removed then. After an error nothing has been started.
-func (c Command) run(strategy string, tree *cgroupfs.Tree) (result Result, removed bool, err error) {
+func (c Command) run(tree *cgroupfs.Tree) (result Result, removed bool, err error) {
 	s := supervisor.NewRunSpec()
 	s.Grace, s.DieWithParent = c.Grace, true
 	s.KillDeadline, s.KillSignal = supervisor.KillDeadline, supervisor.KillSignal
@@ -88,5 +92,5 @@ func (c Command) run(strategy string, tree *cgroupfs.Tree) (result Result, remov
 	if tree != nil && errors.As(err, &failed) && failed.Step == supervisor.StepClone {
 		err = errors.ErrUnsupported
 	}
-	return Result{Strategy: strategy, Status: syscall.WaitStatus(r.Status), Left: r.Late}, r.CgroupRemoved, err
+	return Result{Status: syscall.WaitStatus(r.Status), Left: r.Late}, r.CgroupRemoved, err
 }

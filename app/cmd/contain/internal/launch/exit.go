@@ -16,7 +16,7 @@ import (
 // The exit codes of contain itself, as those of nohup, env and timeout (POSIX,
 // "Exit Status" of env; GNU coreutils manual, "timeout invocation").
 const (
-	ExitFailure       = 125
+	ExitFailure       = plain.ExitFailure
 	ExitNotExecutable = 126
 	ExitNotFound      = 127
 	ExitSignalBase    = plain.ExitSignalBase

@@ -10,6 +10,8 @@ const (
 	// MinFiles is how many open files contain run needs: its own, beside the three
 	// streams. With less the Go runtime may end the process without a word of ours.
 	MinFiles = 20
+	// ExitFailure is contain's own failure.
+	ExitFailure = 125
 	// ExitSignalBase is what the number of the signal that the command died of is added to.
 	ExitSignalBase = 128
 )
@@ -23,6 +25,3 @@ func Grace(pid int) time.Duration {
 	}
 	return DefaultGrace
 }
-
-// Left is set if processes are left of a plain run, past the kill deadline.
-var Left *struct{ Command, Strategy string }

@@ -28,7 +28,7 @@ func init() {
 	if len(os.Args) < 3 || os.Args[1] != "run" {
 		return
 	}
-	env := environ()
+	env := os.Environ()
 	args := command(os.Args, env)
 	if args == nil {
 		return
@@ -67,7 +67,7 @@ func run(args, env []string) (code int, ended bool) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil && files.Cur < MinFiles {
 		return 0, false
 	}
-	path := lookPath(args[0], variable(env, "PATH="))
+	path := lookPath(args[0], os.Getenv("PATH"))
 	if path == "" {
 		return 0, false
 	}
@@ -75,24 +75,15 @@ func run(args, env []string) (code int, ended bool) {
 	switch {
 	case !started:
 		return 0, false
-	case r.Left:
-		Left = &struct{ Command, Strategy string }{path, r.Strategy}
-		return 0, false
+	case r.Left: // there is nobody to tell: the streams have been given up
+		return ExitFailure, true
 	case r.Status.Signaled():
 		DieOfInterrupt(int(r.Status.Signal()))
 		return ExitSignalBase + int(r.Status.Signal()), true
+	case r.Status.Exited():
+		return r.Status.ExitStatus(), true
 	}
-	return r.Status.ExitStatus(), true
-}
-
-// variable returns the value of the variable that begins with name, which has the "=".
-func variable(env []string, name string) string {
-	for _, v := range env {
-		if value, ok := strings.CutPrefix(v, name); ok {
-			return value
-		}
-	}
-	return ""
+	return ExitFailure, true
 }
 
 // lookPath finds a command as a shell does, or returns "" where it is not plain:
