@@ -78,6 +78,9 @@ func (l *launch) start() (child, error) {
 	var self [32]byte
 	n, _ := unix.Readlink("/proc/self", self[:])
 	r.foreignProc = string(self[:max(n, 0)]) != strconv.Itoa(os.Getpid())
+	if r.initflags == 0 {
+		r.childrenErrno = childrenErrno()
+	}
 
 	// A signal that came to contain run while one strategy failed is for the next.
 	again := l.channel < 0 && received.write >= 0
@@ -102,7 +105,7 @@ func (l *launch) start() (child, error) {
 	for _, fd := range []int{r.owner, r.parent, r.proxy, r.channel, r.relay, r.mirror, r.signals, r.status, r.killFD, l.spec.LockFD} {
 		r.retain(fd)
 	}
-	if r.nkeep >= len(r.keep) { // one more is for the list of children
+	if r.nkeep >= len(r.keep) { // retain may have passed over one
 		fds.close()
 		_ = unix.Close(r.proxy)
 		return child{}, errors.New("more descriptors to keep than there is room for")
@@ -136,6 +139,18 @@ func (l *launch) start() (child, error) {
 		return child{}, &os.SyscallError{Syscall: "fork the supervisor", Err: syscall.Errno(-pid)}
 	}
 	return child{pid: pid, mirror: mirror, relay: relay}, nil
+}
+
+// childrenErrno says why processes have no list of their children, or 0. It asks about
+// PID 1's, which the kernel has at hand, while one of this process's own would have to
+// be made, and taken apart at its end.
+func childrenErrno() unix.Errno {
+	err := unix.Faccessat(unix.AT_FDCWD, "/proc/1/task/1/children", 0, 0)
+	if err != nil { // others may be hidden, hidepid in proc(5)
+		err = unix.Faccessat(unix.AT_FDCWD, "/proc/thread-self/children", 0, 0)
+	}
+	errno, _ := err.(unix.Errno)
+	return errno
 }
 
 // setRewrite fills the table of what is passed on as what.

@@ -25,6 +25,7 @@ type rawState struct {
 	groupInherited   bool   // the leader has its group from the supervisor
 	groupShared      bool   // that group is not the leader's alone
 	foreignProc      bool   // /proc is that of another PID namespace
+	childrenErrno    unix.Errno
 	leftOut          bool   // Go's memory, see leaveOut
 	shareMemory      bool   // of the supervisor with the leader, until the exec
 	nofile           rlimit // for the leader, if its max is not 0
@@ -49,7 +50,7 @@ type rawState struct {
 	relayWrite    int
 	mirror        int // to the proxy
 	signals       int // signalfd for SIGCHLD
-	children      int // /proc/thread-self/children
+	children      int // /proc/thread-self/children, -1 until it is opened
 	status        int // the leader's exec: an errno, or the end
 	statusWrite   int
 	cgroupFD      int // its directory
@@ -183,8 +184,7 @@ func (r *rawState) watch() {
 		// Somebody may have stopped this process, by SIGSTOP: the end of the thread
 		// that forked it wakes it up, and it looks whether that was its owner's.
 		sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
-		// An init finds all by kill(-1).
-		r.check(StepChildren, r.openChildren())
+		r.checkChildren()
 	}
 }
 
@@ -268,22 +268,35 @@ var (
 	argv0Name = [...]byte{'c', 'o', 'n', 't', 'a', 'i', 'n', '-', 's', 'u', 'p', 'e', 'r', 'v', 'i', 's', 'o', 'r', 0}
 )
 
-// openChildren opens the list of this thread's children, proc_pid_task_children(5)
-// (Linux 3.5). This process has one thread. In the /proc of another PID namespace
-// they would have other numbers; only a cgroup can do without.
+// checkChildren fails if this process could not list its children. An init need not:
+// it finds all by kill(-1). In the /proc of another PID namespace they would have other
+// numbers; only a cgroup can do without.
 //
 //go:nosplit
 //go:norace
-func (r *rawState) openChildren() int {
-	if r.foreignProc && r.killFD >= 0 {
-		return 0
+func (r *rawState) checkChildren() {
+	switch {
+	case r.foreignProc && r.killFD >= 0:
+	case r.foreignProc:
+		r.check(StepChildren, -int(unix.ESRCH))
+	default:
+		r.check(StepChildren, -int(r.childrenErrno))
 	}
-	if r.foreignProc {
-		return -int(unix.ESRCH)
+}
+
+// openChildren opens the list of this thread's children, proc_pid_task_children(5)
+// (Linux 3.5), if it can and has not yet. This process has one thread.
+//
+// It is not opened before the command is started, and not for one that is over soon and
+// leaves nobody: what the kernel makes for it costs a fiftieth of such a run.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) openChildren() {
+	if r.children < 0 && r.initflags == 0 && !r.foreignProc {
+		atFDCWD := unix.AT_FDCWD
+		r.children = sys(unix.SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&childrenFile[0])), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0)
 	}
-	atFDCWD := unix.AT_FDCWD
-	r.children = sys(unix.SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&childrenFile[0])), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0)
-	return r.children
 }
 
 // rename sets the thread's name and overwrites the argument list, so that a
@@ -410,7 +423,6 @@ func (r *rawState) closeAllButKept() {
 	if r.supervisorPidfd > r.maxFD {
 		r.maxFD = r.supervisorPidfd
 	}
-	r.retain(r.children)
 	low := 0
 	for i := 0; i < r.nkeep && i < len(r.keep); i++ {
 		r.closeRange(low, r.keep[i]-1)
@@ -466,6 +478,7 @@ func (r *rawState) loop() {
 			ms = overWithin
 		} else {
 			r.flushProxy()
+			r.openChildren()
 		}
 		poll(&r.fds[0], len(r.fds), ms, &r.ts)
 		if r.fds[atSignals].revents != 0 {
@@ -510,6 +523,7 @@ func (r *rawState) loop() {
 		}
 		r.events = 0
 		if r.killing {
+			r.openChildren()
 			r.killChildren()
 		}
 	}
