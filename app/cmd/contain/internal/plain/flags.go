@@ -14,14 +14,3 @@ const prefix = "CONTAIN_"
 func Variable(flag string) string {
 	return prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
-
-// isVariable reports whether v, NAME=VALUE, is one of a flag.
-func isVariable(v string) bool {
-	name, _, _ := strings.Cut(v, "=")
-	for _, flag := range Flags {
-		if Variable(flag) == name {
-			return true
-		}
-	}
-	return false
-}

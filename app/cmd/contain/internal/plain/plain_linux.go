@@ -61,6 +61,17 @@ func command(argv, env []string) []string {
 	return args
 }
 
+// isVariable reports whether v, NAME=VALUE, is one of a flag.
+func isVariable(v string) bool {
+	name, _, _ := strings.Cut(v, "=")
+	for _, flag := range Flags {
+		if Variable(flag) == name {
+			return true
+		}
+	}
+	return false
+}
+
 // run runs the command, and reports false if that is for main.
 func run(args, env []string) (code int, ended bool) {
 	var files syscall.Rlimit
