@@ -27,6 +27,7 @@ var worlds = map[string]func(){
 	"seccomp ENOSYS":      func() { must(refuse(unix.ENOSYS, refuseClone3...)) },
 	"seccomp EPERM":       func() { must(refuse(unix.EPERM, refuseClone3...)) },
 	"seccomp new users":   func() { must(refuse(unix.EPERM, refuseNewUser...)) },
+	"emulated":            func() { must(refuse(unix.ENOSYS, refuseClone3...)); must(refuse(unix.EINVAL, refuseExitSignal...)) },
 	"read-only cgroup2":   func() { must(remountReadOnly(cgroup2Mount())) },
 	"no cgroup2":          func() { must(unix.Unmount(cgroup2Mount(), unix.MNT_DETACH)) },
 	"masked proc":         func() { must(unix.Mount("tmpfs", "/proc/sys", "tmpfs", unix.MS_RDONLY, "")); dropToNobody() },
@@ -105,6 +106,15 @@ var (
 	refuseClone3 = []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: dataNumber},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_CLONE3, Jt: 1, Jf: 0},
+	}
+	// refuseExitSignal: processes are made with SIGCHLD for their end, or share memory.
+	refuseExitSignal = []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: dataNumber},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_CLONE, Jt: 0, Jf: 4},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: dataArg0},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: unix.CLONE_VM, Jt: 2, Jf: 0},
+		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0xff},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(unix.SIGCHLD), Jt: 0, Jf: 1},
 	}
 	refuseNewUser = []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: dataNumber},

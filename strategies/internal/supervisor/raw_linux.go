@@ -27,6 +27,7 @@ type rawState struct {
 	foreignProc      bool   // /proc is that of another PID namespace
 	childrenErrno    unix.Errno
 	leftOut          bool   // Go's memory, see leaveOut
+	endContinues     bool   // this process's end continues the proxy, see forkOntoStack
 	shareMemory      bool   // of the supervisor with the leader, until the exec
 	nofile           rlimit // for the leader, if its max is not 0
 	cloneflags       uintptr
@@ -610,7 +611,7 @@ func (r *rawState) do(a Action) {
 		}
 		r.tellProxy(OpMirror, r.leaderStatus, flags)
 		// Somebody may have stopped the proxy, by SIGSTOP: it must not stay behind.
-		if a&Exit == 0 || !ownStacks { // else the end of this process continues it
+		if a&Exit == 0 || !r.endContinues {
 			r.signalProxy(unix.SIGCONT)
 		}
 	}

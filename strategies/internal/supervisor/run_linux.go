@@ -168,8 +168,8 @@ func supervised(ctx context.Context, s *RunSpec, c child, childless bool) (Resul
 			f.result.Late = !empty
 		} else {
 			// What it left is not among this process's children, and others are. Who
-			// called has the cgroup, if there is one.
-			f.result.Late = s.KillFD < 0
+			// called has the cgroup, if there is one; a PID namespace ends with its init.
+			f.result.Late = s.KillFD < 0 && s.InitFlags == 0
 		}
 		if !f.mirrored {
 			f.result.Status = unix.WaitStatus(status)

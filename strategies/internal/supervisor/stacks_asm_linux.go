@@ -58,13 +58,19 @@ func (r *rawState) forkOntoStack() int {
 		flags: unix.CLONE_CLEAR_SIGHAND | uint64(set), exitSignal: uint64(unix.SIGCONT), tls: uint64(tls),
 		stack: uint64(supervisorStack.base()), stackSize: uint64(unsafe.Sizeof(supervisorStack)),
 	}
+	r.endContinues = true
 	pid := -1
 	if r.initflags == 0 { // else clone(2), whose flags a seccomp profile can see
 		pid = cloneOntoStack(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), 0, 0)
 	}
 	if pid < 0 { // Linux before 5.5, or a seccomp profile that refuses all of clone3
 		r.reset = ^uint64(0)
-		pid = cloneOntoStack(unix.SYS_CLONE, r.initflags|set|uintptr(unix.SIGCONT), supervisorStack.base()+unsafe.Sizeof(supervisorStack), tls, 0)
+		top := supervisorStack.base() + unsafe.Sizeof(supervisorStack)
+		pid = cloneOntoStack(unix.SYS_CLONE, r.initflags|set|uintptr(unix.SIGCONT), top, tls, 0)
+		if pid == -int(unix.EINVAL) { // QEMU's user mode, for one, knows no other signal than
+			r.endContinues = false
+			pid = cloneOntoStack(unix.SYS_CLONE, r.initflags|set|uintptr(unix.SIGCHLD), top, tls, 0)
+		}
 	}
 	return pid
 }
