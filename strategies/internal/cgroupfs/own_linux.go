@@ -22,8 +22,7 @@ const Prefix = "contain-"
 // Own returns the cgroup that this process is in. The error wraps
 // errors.ErrUnsupported if there is no cgroup2 mount that shows it.
 func Own() (Group, error) {
-	var buf [1 << 10]byte // contain run has room on its stack, while new memory costs a page fault
-	procs, err := readProc("/proc/self/cgroup", buf[:0])
+	procs, err := readProc("/proc/self/cgroup", 1<<10)
 	if err != nil {
 		return "", procError(err)
 	}
@@ -40,7 +39,7 @@ func Locate(path string) (Group, error) {
 	if g, ok := usual(path); ok {
 		return g, nil
 	}
-	mounts, err := readProc("/proc/self/mountinfo", nil)
+	mounts, err := readProc("/proc/self/mountinfo", 4<<10)
 	if err != nil {
 		return "", procError(err)
 	}
@@ -77,14 +76,15 @@ func procError(err error) error {
 	return err
 }
 
-// readProc is os.ReadFile for a file whose size is not known, into b if there is room.
-// It leaves the runtime's poller out of it, which contain run then never has to set up.
-func readProc(path string, b []byte) ([]byte, error) {
+// readProc is os.ReadFile for a file whose size is not known, but for a guess. It leaves
+// the runtime's poller out of it, which contain run then never has to set up.
+func readProc(path string, size int) ([]byte, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
+	b := make([]byte, 0, size)
 	for {
 		b = slices.Grow(b, 1)
 		n, err := unix.Read(fd, b[len(b):cap(b)])
@@ -182,7 +182,7 @@ func atNamespaceRoot() bool {
 	if ns := namespace(); ns == "" || ns == initialNamespace {
 		return false
 	}
-	own, err := readProc("/proc/self/cgroup", nil)
+	own, err := readProc("/proc/self/cgroup", 1<<10)
 	path, ok := unified(own)
 	return err == nil && ok && path == "/"
 }
