@@ -479,7 +479,9 @@ func (r *rawState) loop() {
 			ms = overWithin
 		} else {
 			r.flushProxy()
-			r.openChildren()
+			if r.started || r.channel >= 0 {
+				r.openChildren()
+			}
 		}
 		poll(&r.fds[0], len(r.fds), ms, &r.ts)
 		if r.fds[atSignals].revents != 0 {
