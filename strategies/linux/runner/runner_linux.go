@@ -12,8 +12,14 @@ import (
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
-// Names are the strategies that Run tries, in this order.
-var Names = [...]string{"linux/cgroup", "linux/subreaper"}
+// attempts are the strategies that Run tries, in the registry's order.
+var attempts = [...]struct {
+	strategy string
+	run      func(Command) (Result, error)
+}{
+	{"linux/cgroup", Command.inCgroup},
+	{"linux/subreaper", Command.asSubreaper},
+}
 
 // A Command is what to run, with this process's own streams and working directory.
 type Command struct {
@@ -31,18 +37,23 @@ type Result struct {
 	Left bool
 }
 
-// Run runs c to its end under the first of Names that works, as registry.Runner does
+// Run runs c to its end under linux/cgroup or else linux/subreaper, as registry.Runner does
 // with this Grace, DieWithParent, and no other option. It takes over the process's
 // signals and descriptors.
 //
 // If started is false, nothing was started and nothing is left of the attempt:
 // somebody else may make another, and say what is wrong.
 func (c Command) Run() (result Result, started bool) {
-	result, err := c.inCgroup()
-	if errors.Is(err, errors.ErrUnsupported) {
-		result, _, err = c.run(nil)
+	err := errors.ErrUnsupported
+	for i := 0; i < len(attempts) && errors.Is(err, errors.ErrUnsupported); i++ {
+		result, err = attempts[i].run(c)
 	}
 	return result, err == nil
+}
+
+func (c Command) asSubreaper() (Result, error) {
+	result, _, err := c.run(nil)
+	return result, err
 }
 
 func (c Command) inCgroup() (Result, error) {
