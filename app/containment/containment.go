@@ -120,14 +120,17 @@ func (c *Containment) Start(cmd *exec.Cmd, opts ...StartOption) (*Backend, error
 }
 
 // Wrap changes cmd so that a later plain cmd.Start, by a library for example, is
-// contained. Where the strategy cannot do that the error wraps
-// errors.ErrUnsupported and cmd is as it was.
-func (c *Containment) Wrap(cmd *exec.Cmd) error {
-	s, o, err := c.prepare("wrap", cmd, nil)
+// contained. The backend stands for what will be started: until then its PID is
+// 0. Where the strategy cannot do that the error wraps errors.ErrUnsupported and
+// cmd is as it was.
+func (c *Containment) Wrap(cmd *exec.Cmd, opts ...StartOption) (*Backend, error) {
+	s, o, err := c.prepare("wrap", cmd, opts)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fail := func(err error) error { return &registry.Error{Op: "wrap " + cmd.Path, Strategy: s.name(), Err: err} }
+	fail := func(err error) (*Backend, error) {
+		return nil, &registry.Error{Op: "wrap " + cmd.Path, Strategy: s.name(), Err: err}
+	}
 	w, ok := s.in.(registry.Wrapper)
 	if !ok {
 		return fail(fmt.Errorf("it cannot contain a command that something else starts; use Start: %w", errors.ErrUnsupported))
@@ -135,12 +138,12 @@ func (c *Containment) Wrap(cmd *exec.Cmd) error {
 	if cmd.Err != nil {
 		return fail(cmd.Err)
 	}
+	path := cmd.Path // of the command, not of what Wrap puts there
 	p, err := w.Wrap(cmd, o)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.track(cmd.Path, p)
-	return nil
+	return s.track(path, p), nil
 }
 
 // Close stops every backend that was started through this containment, all at

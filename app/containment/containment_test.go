@@ -190,7 +190,7 @@ func TestStartRefuses(t *testing.T) {
 		return err
 	}
 	refuses("before Install", try(exec.Command("x")), containment.ErrNotInstalled, "start x: ", "start backends in OnStart")
-	refuses("Wrap before Install", c.Wrap(exec.Command("x")), containment.ErrNotInstalled, "wrap x: ")
+	refuses("Wrap before Install", wrapError(c, exec.Command("x")), containment.ErrNotInstalled, "wrap x: ")
 	if err := c.Install(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -199,13 +199,13 @@ func TestStartRefuses(t *testing.T) {
 	}
 
 	refuses("nil", try(nil), nil, "the command is nil")
-	refuses("Wrap of nil", c.Wrap(nil), nil, "the command is nil")
+	refuses("Wrap of nil", wrapError(c, nil), nil, "the command is nil")
 	started := command(t, "exit-0")
 	if err := started.Run(); err != nil {
 		t.Fatal(err)
 	}
 	refuses("started already", try(started), nil, "started already")
-	refuses("Wrap of what is started", c.Wrap(started), nil, "started already")
+	refuses("Wrap of what is started", wrapError(c, started), nil, "started already")
 	missing := exec.Command("contain-test-no-such-command")
 	out, err := missing.StdoutPipe()
 	if err != nil {
@@ -215,14 +215,14 @@ func TestStartRefuses(t *testing.T) {
 	if _, err := out.Read(make([]byte, 1)); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("the pipe of a command that failed is open: %v", err)
 	}
-	refuses("Wrap of cmd.Err", c.Wrap(exec.Command("contain-test-no-such-command")), exec.ErrNotFound)
+	refuses("Wrap of cmd.Err", wrapError(c, exec.Command("contain-test-no-such-command")), exec.ErrNotFound)
 	refuses("an unknown option", try(command(t, "exit-0"), containment.OnLeaderExit(9)), nil, "OnLeaderExit(9)")
 
 	if err := c.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
 	refuses("after Close", try(exec.Command("x")), registry.ErrClosed)
-	refuses("Wrap after Close", c.Wrap(exec.Command("x")), registry.ErrClosed)
+	refuses("Wrap after Close", wrapError(c, exec.Command("x")), registry.ErrClosed)
 	if n := len(fake.Started()) + len(fake.Wrapped()); n != 0 {
 		t.Errorf("%d commands reached the strategy", n)
 	}
@@ -234,7 +234,7 @@ func TestStartFailureIsPassedOn(t *testing.T) {
 	if b, err := c.Start(exec.Command("/bin/x")); b != nil || !errors.Is(err, boom) {
 		t.Errorf("Start: %v", err)
 	}
-	if err := c.Wrap(exec.Command("/bin/x")); !errors.Is(err, boom) {
+	if _, err := c.Wrap(exec.Command("/bin/x")); !errors.Is(err, boom) {
 		t.Errorf("Wrap: %v", err)
 	}
 	if n := c.Status().Backends; n != 0 {
@@ -465,7 +465,7 @@ func TestWrapUnsupported(t *testing.T) {
 	c := install(t, using(s))
 	cmd := command(t, "exit-0")
 	before := fmt.Sprint(*cmd)
-	err := c.Wrap(cmd)
+	_, err := c.Wrap(cmd)
 	if !errors.Is(err, errors.ErrUnsupported) || fmt.Sprint(*cmd) != before {
 		t.Errorf("%v", err)
 	}
@@ -493,7 +493,7 @@ func TestWrappedIsEndedByClose(t *testing.T) {
 	s.onTerminate = ends
 	c := install(t, using(s))
 	for range 2 {
-		if err := c.Wrap(command(t, "exit-0")); err != nil {
+		if _, err := c.Wrap(command(t, "exit-0")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -509,4 +509,9 @@ func TestWrappedIsEndedByClose(t *testing.T) {
 	if terms, kills := never.counts(); terms+kills != 0 {
 		t.Error("one that was never started was asked to end")
 	}
+}
+
+func wrapError(c *containment.Containment, cmd *exec.Cmd) error {
+	_, err := c.Wrap(cmd)
+	return err
 }
