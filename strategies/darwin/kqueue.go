@@ -12,9 +12,12 @@
 //
 // # Guarantees
 //
-// When the owner exits or is killed, and when the leader exits, the tree is gone
-// within 5 s, enforced by the supervisor. Nothing is promised for the case that
-// the supervisor is killed.
+// When the owner exits or is killed, the leader is gone within 5 s, enforced by the
+// supervisor. The rest of the tree is killed as far as the walk has found it, which
+// is not promised: a daemon whose parents exit before they are seen is lost. So
+// containment.Config's zero value, which wants the tree, fails on macOS; name the
+// strategy, or ask for the best effort. Nothing is promised for the case that the
+// supervisor is killed.
 //
 // # Limits
 //
@@ -36,11 +39,11 @@ func init() { registry.Default().MustRegister(Kqueue()) }
 
 type kqueue struct{}
 
-// Kqueue returns the strategy darwin/kqueue: reach tree, unprivileged.
+// Kqueue returns the strategy darwin/kqueue: reach child, unprivileged.
 //
 // cmd.Process is a thin proxy (this executable started again, named
-// contain-supervisor). Killing it and cancelling a CommandContext end the whole
-// tree; signals sent to it reach the leader. Install changes nothing about this
+// contain-supervisor). Killing it and cancelling a CommandContext end the leader
+// and what was found of the tree; signals sent to it reach the leader. Install changes nothing about this
 // process.
 //
 // What an exec.Cmd may carry:
@@ -49,7 +52,7 @@ type kqueue struct{}
 //	ExtraFiles               passed; a nil entry is refused
 //	Path, Args (Args[0])     passed
 //	Env, Dir                 passed; neither is the supervisor's own
-//	Cancel, WaitDelay        os/exec's own; Process.Kill ends the tree
+//	Cancel, WaitDelay        os/exec's own; Process.Kill ends what was found of the tree
 //	signals that are ignored passed
 //	SysProcAttr.Chroot       passed
 //	  Credential             passed
@@ -63,23 +66,24 @@ func Kqueue() registry.Strategy { return kqueue{} }
 // Describe implements [registry.Strategy].
 func (kqueue) Describe() registry.Description {
 	contract := registry.BrokerContract()
-	tree := func(e registry.Event) registry.Guarantee {
-		return registry.Guarantee{Event: e, Reach: registry.ReachTree, Enforcer: registry.EnforcerSupervisor, Within: contract.KillDeadline}
+	// Not the tree: run over real processes, the walk lost three daemons of four.
+	child := func(e registry.Event) registry.Guarantee {
+		return registry.Guarantee{Event: e, Reach: registry.ReachChild, Enforcer: registry.EnforcerSupervisor, Within: contract.KillDeadline}
 	}
 	return registry.Description{
 		Name:     KqueueName,
 		Platform: registry.PlatformDarwin,
-		Summary:  "Each backend runs below a supervisor that watches the owner by kqueue and kills the process group and the walked tree.",
+		Summary:  "Each backend runs below a supervisor that watches the owner by kqueue and kills the process group and what it has found of the tree.",
 		Target:   registry.CleanupMacOSKqueueSupervisorContract,
 		Guarantees: []registry.Guarantee{
-			tree(registry.EventOwnerKilled), tree(registry.EventLeaderExit), tree(registry.EventOwnerExit),
+			child(registry.EventOwnerKilled), child(registry.EventOwnerExit),
 		},
 		Requires: []string{
 			"macOS",
 			"an executable that may start itself again: not a c-shared, c-archive or plugin build (or InstallOptions.Supervisor)",
 		},
 		Limits: []string{
-			"a daemon whose parents all exited before it was seen, and that left the process group, is not found",
+			"the tree is killed only as far as it was found: a daemon whose parents all exited before it was seen, and that left the process group, lives on",
 			"if the supervisor is killed, alone or with the owner, nothing is promised",
 			"macOS has nothing like a pidfd: a process may exit and its PID be reused between the check of its start time and the signal",
 			"a process with privileges that the supervisor lacks (a setuid program under an unprivileged service) cannot be killed by it",
