@@ -161,13 +161,20 @@ type Runner interface {
 	Run(ctx context.Context, cmd *exec.Cmd, opts RunOptions) (RunResult, error)
 }
 
+// ParentEndGrace is how long after its parent's end a [Runner] ends by force what is
+// left, if no Grace was asked for: nobody is there any more who could.
+const ParentEndGrace = 5 * time.Second
+
 // RunOptions are the choices that [Runner].Run honours.
 type RunOptions struct {
 	OnLeaderExit LeaderExit
 	// Grace is how long after a SIGTERM to this process the tree is ended by
 	// force; negative means never.
 	Grace time.Duration
-	// DieWithParent ends the tree, and this process, when its parent process ends.
+	// DieWithParent ends the tree, and this process, when its parent process ends:
+	// the command gets what it gets for a SIGTERM, and what is left after Grace, or
+	// after ParentEndGrace if that is negative, is ended by force. If the parent has
+	// ended before, the command is not started.
 	DieWithParent bool
 	// Rewrite says as which signal one that this process receives is passed on; 0
 	// swallows it. What is not listed is passed on as it is. A rewritten SIGTERM

@@ -212,7 +212,7 @@ func (g *guard) untilGone(ctx context.Context, cmd *exec.Cmd, signals <-chan os.
 			g.kill()
 		case <-orphaned:
 			orphaned = nil
-			g.kill()
+			g.orphan()
 		case <-cancelled:
 			cancelled, err = nil, ctx.Err()
 			g.kill()
@@ -253,6 +253,30 @@ func (g *guard) forward(sig os.Signal) {
 		sig = to
 	}
 	_ = g.proc.Signal(sig) // a leader that has just exited is no failure
+}
+
+// orphan ends the backend because the parent has ended: by what it gets for a
+// SIGTERM and a grace, or at once if it cannot be asked.
+func (g *guard) orphan() {
+	grace := g.opts.Grace
+	if grace < 0 {
+		grace = registry.ParentEndGrace
+	}
+	g.alarm = time.After(grace)
+	ask := g.proc.Terminate
+	if g.waited == 0 {
+		sig, rewritten := g.opts.Rewrite[syscall.SIGTERM]
+		switch {
+		case !rewritten:
+			sig = syscall.SIGTERM
+		case sig == 0:
+			return
+		}
+		ask = func() error { return g.proc.Signal(sig) }
+	}
+	if errors.Is(ask(), errors.ErrUnsupported) {
+		g.kill()
+	}
 }
 
 // kill ends what is alive, and starts the clock of the kill deadline.

@@ -213,9 +213,16 @@ func TestRunLeavesIgnoredSignalsIgnored(t *testing.T) {
 	l.says(t, "result -1 2 0 <nil>")
 }
 
+// TestRunEndsWithItsParent: by a SIGTERM, and by force after the grace.
 func TestRunEndsWithItsParent(t *testing.T) {
-	l := launch(t, "launched-by-a-shell", "stubborn", time.Minute)
+	l := launch(t, "launched-by-a-shell", "counter", time.Minute)
 	if err := l.stdin.Close(); err != nil { // its parent exits now
+		t.Fatal(err)
+	}
+	l.says(t, "got terminated")
+	l.says(t, "result 3 0 0 <nil>")
+	l = launch(t, "launched-by-a-shell", "stubborn", 50*time.Millisecond)
+	if err := l.stdin.Close(); err != nil {
 		t.Fatal(err)
 	}
 	l.says(t, "result -1 9 1 <nil>")

@@ -14,4 +14,7 @@ func TestContract(t *testing.T) {
 	if supervisor.KillDeadline != c.KillDeadline || supervisor.KillSignal != int(c.Signal) {
 		t.Errorf("%v and %d, want %v and %d", supervisor.KillDeadline, supervisor.KillSignal, c.KillDeadline, c.Signal)
 	}
+	if supervisor.ParentEndGrace != registry.ParentEndGrace {
+		t.Errorf("%v, want %v", supervisor.ParentEndGrace, registry.ParentEndGrace)
+	}
 }

@@ -19,16 +19,19 @@ const runLong = `Run CMD so that nothing it starts outlives it: not when CMD exi
 contain is killed with SIGKILL, not the grandchild, not the daemon.
 
 CMD gets contain's standard streams, environment and directory. Signals sent to
-contain are passed on to CMD; SIGTERM also starts the --grace timer, after which
-what is left is ended by force. When CMD exits, what it left behind is ended too
-(--on-exit=kill); with --on-exit=wait contain waits for it, with leave lets it go.
+contain are passed on to CMD. With --grace, SIGTERM also starts a timer, after which
+what is left is ended by force; without, CMD may take as long as it likes. When
+contain's parent ends, CMD gets SIGTERM, and --grace, or 5 seconds, later what is
+left is ended by force; --die-with-parent=false lets it live on. When CMD exits, what
+it left behind is ended too (--on-exit=kill); with --on-exit=wait contain waits for
+it, with leave lets it go.
 
 Without --strategy, --require or --best-effort the strongest strategy that works
 here is taken, and contain refuses to run CMD if it would not end the whole tree
 when contain is killed (owner-killed=tree). contain describe lists the strategies.
 
-SIGTERM is passed on as the --signal, if there is one, and starts the timer all
-the same. --rewrite changes any signal that contain receives; TERM=0 swallows it,
+SIGTERM is passed on as the --signal, if there is one, and starts the timer of --grace
+all the same. --rewrite changes any signal that contain receives; TERM=0 swallows it,
 timer and all. A terminal's ^C goes to CMD itself and is neither. A signal is a
 name, with or without SIG, or a number.
 
@@ -48,7 +51,7 @@ Exit code (--exit-map changes what comes of CMD's status, not contain's own 125-
 const runExample = `  # a service
   contain run -- brokerd --listen :8080
 
-  # give it 30 seconds after SIGTERM (the default is 5)
+  # give it 30 seconds after SIGTERM, then end it by force
   contain run --grace 30s -- brokerd
 
   # a required guarantee, in force or exit 125
@@ -87,7 +90,7 @@ const runExample = `  # a service
   # flags from the environment
   CONTAIN_REQUIRE=owner-killed=tree,leader-exit=tree CONTAIN_VERBOSE=1 contain run -- brokerd
 
-  # a container's entrypoint (Dockerfile); as PID 1 there is no timer unless --grace is given
+  # a container's entrypoint (Dockerfile)
   ENTRYPOINT ["contain", "run", "--"]
   CMD ["nginx", "-g", "daemon off;"]`
 
@@ -127,17 +130,16 @@ func newRun() *cobra.Command {
 	return cmd
 }
 
-// defaults is how a command is run if no flag is given, by a process with this PID.
-// It is bound to its parent by RunOptions.DieWithParent, so the library is not to
+// defaults is how a command is run if no flag is given. It is bound to its parent by RunOptions.DieWithParent, so the library is not to
 // bind it, too.
-func defaults(pid int) (containment.Config, registry.RunOptions) {
+func defaults() (containment.Config, registry.RunOptions) {
 	cfg := containment.Config{OutliveParent: true, Logger: slog.New(slog.DiscardHandler)}
-	return cfg, registry.RunOptions{Grace: plain.Grace(pid), DieWithParent: true}
+	return cfg, registry.RunOptions{Grace: plain.NoGrace, DieWithParent: true}
 }
 
 // asked is what the flags ask for, over the defaults.
 func (f *runFlags) asked(graceGiven bool) (containment.Config, registry.RunOptions) {
-	cfg, opts := defaults(os.Getpid())
+	cfg, opts := defaults()
 	cfg.Strategy, cfg.Require, cfg.BestEffort = f.strategy, f.require, f.bestEffort
 	if !f.quiet && (f.bestEffort || f.verbose) {
 		cfg.Logger = slog.New(&warnings{w: os.Stderr, verbose: f.verbose})

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed329817d7/contain/app/containment"
 	"github.com/seed329817d7/contain/registry"
 )
 
@@ -39,10 +38,10 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.strategy, "strategy", "", "the one strategy to use, by `NAME` (contain describe)")
 	flags.Var(&f.require, "require", "refuse to run CMD unless this is promised; repeatable")
 	flags.BoolVar(&f.bestEffort, "best-effort", false, "take the strongest that works, even if it is nothing")
-	flags.DurationVar(&f.grace, "grace", containment.DefaultGrace, "`TIME` from SIGTERM to the end by force")
-	flags.BoolVar(&f.dieWithParent, "die-with-parent", true, "end the tree when contain's parent ends")
+	flags.DurationVar(&f.grace, "grace", 0, "`TIME` from SIGTERM to the end by force (default: none)")
+	flags.BoolVar(&f.dieWithParent, "die-with-parent", true, "end CMD in order when contain's parent ends")
 	flags.Var(&f.onExit, "on-exit", "`kill|wait|leave` what CMD leaves behind")
-	flags.Var(&f.signal, "signal", "what CMD gets for SIGTERM: `SIG` first, force after --grace")
+	flags.Var(&f.signal, "signal", "what CMD gets for SIGTERM: `SIG`; force after --grace")
 	flags.Var(&f.rewrite, "rewrite", "pass signal FROM on as TO, TO=0: not at all; repeatable")
 	flags.Var(&f.exitMap, "exit-map", "exit with TO where CMD's status gives FROM; repeatable")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "one line on standard error about what is in force")

@@ -22,8 +22,9 @@ import (
 	"github.com/seed329817d7/contain/registry"
 )
 
-// deadline bounds every wait: the contract's, and as much again for a busy host.
-const deadline = 2 * registry.SupervisorKillDeadline
+// deadline bounds every wait: the contract's, and eleven times as much again for a
+// host that does much else.
+const deadline = 12 * registry.SupervisorKillDeadline
 
 // roleEnv names what this test binary does when a test starts it again.
 const roleEnv = "CONTAIN_TEST_ROLE"
@@ -294,6 +295,23 @@ func (l *liveness) expect(want string) {
 		}
 	case <-time.After(deadline):
 		l.t.Fatalf("no %q within %v; alive: %v", want, deadline, l.holders())
+	}
+}
+
+// expectAll is expect for lines that may come in any order.
+func (l *liveness) expectAll(want ...string) {
+	l.t.Helper()
+	for range len(want) {
+		select {
+		case s, ok := <-l.lines:
+			i := slices.Index(want, s)
+			if !ok || i < 0 {
+				l.t.Fatalf("%q (more: %v), want one of %q", s, ok, want)
+			}
+			want = slices.Delete(want, i, i+1)
+		case <-time.After(deadline):
+			l.t.Fatalf("no %q within %v; alive: %v", want, deadline, l.holders())
+		}
 	}
 }
 

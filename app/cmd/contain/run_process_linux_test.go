@@ -157,8 +157,7 @@ func eachFirst(t *testing.T, f func(t *testing.T, s *setting)) {
 	})
 }
 
-// TestRunAsFirst: as PID 1 contain has no timer unless it was asked for, and
-// forwards signals.
+// TestRunAsFirst: as PID 1 contain forwards signals, and has a timer if it was asked for.
 func TestRunAsFirst(t *testing.T) {
 	eachFirst(t, func(t *testing.T, s *setting) {
 		t.Parallel() // it waits
@@ -172,18 +171,7 @@ func TestRunAsFirst(t *testing.T) {
 		})
 		t.Run("no grace", func(t *testing.T) {
 			t.Parallel()
-			live := newLiveness(t)
-			p := start(t, live.carry(s.first(append([]string{"--"}, s.counting(unix.SIGTERM)...)...)))
-			p.expect("ready.")
-			p.send(unix.SIGTERM)
-			p.expect(got(unix.SIGTERM))
-			select { // the default's 5 seconds can only be seen by waiting
-			case <-p.ended:
-				t.Errorf("ended: %v", p.cmd.ProcessState)
-			case <-time.After(5500 * time.Millisecond):
-			}
-			_ = p.cmd.Process.Kill()
-			live.wantGone()
+			noTimer(t, s.first)
 		})
 		t.Run("leftovers", func(t *testing.T) {
 			live := newLiveness(t)

@@ -63,10 +63,12 @@ func (l *launch) start() (child, error) {
 		return child{}, err
 	}
 	r.channel, r.parent, r.owner = l.channel, l.parent, l.spec.OwnerFD
-	r.groupOf, r.grace, r.groupInherited = l.groupOf, -1, l.spec.newNumbers()
+	r.groupOf, r.groupInherited = l.groupOf, l.spec.newNumbers()
 	r.groupShared = l.groupShared
+	r.grace, r.parentEndGrace, r.endWithin = -1, ParentEndGrace.Milliseconds(), -1
 	if l.grace >= 0 {
 		r.grace = l.grace.Milliseconds()
+		r.parentEndGrace = r.grace
 	}
 	if err := r.setRewrite(l.rewrite); err != nil {
 		return child{}, err

@@ -37,6 +37,7 @@ type rawState struct {
 	killSignal       uintptr
 	killDeadline     int64 // milliseconds
 	grace            int64 // milliseconds after a forwarded SIGTERM, negative: never
+	parentEndGrace   int64 // milliseconds after the end of the parent, or of the terminal
 	skipKernelSignal bool  // the terminal has signalled the leader itself
 	exitWhenLate     bool
 	mirrorStops      bool // when the leader stops, so does the proxy
@@ -67,7 +68,7 @@ type rawState struct {
 	argv0Len int
 
 	// What has become of things.
-	graceAsked     bool
+	endWithin      int64 // of what is left, by force, in milliseconds; negative: nobody has asked
 	interrupted    bool  // by the terminal
 	signal         int   // to be passed on, 0 if none
 	events         uint8 // seen and not yet handed to the machine: bit n for Event n
@@ -488,9 +489,13 @@ func (r *rawState) loop() {
 			sys(unix.SYS_READ, uintptr(r.signals), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
 		}
 		r.reap() // first: what is done with a signal depends on what the leader does
-		if r.fds[atOwner].revents != 0 || r.fds[atParent].revents != 0 {
-			r.fds[atOwner].fd, r.fds[atParent].fd = -1, -1
+		if r.fds[atOwner].revents != 0 {
+			r.fds[atOwner].fd = -1
 			r.note(OwnerGone)
+		}
+		if r.fds[atParent].revents != 0 {
+			r.parentEnded()
+			r.signalLeader()
 		}
 		if r.fds[atChannel].revents != 0 {
 			r.readChannel()
@@ -704,7 +709,7 @@ func (r *rawState) readRelay() {
 			return // our own
 		}
 		if code == siKernel && sig == int(unix.SIGHUP) { // the terminal is lost: that ends the tree
-			r.graceAsked = true
+			r.askEnd(r.parentEndGrace)
 		}
 		if r.skipKernelSignal && code == siKernel {
 			r.interrupted = r.interrupted || sig == int(unix.SIGINT)
@@ -718,7 +723,7 @@ func (r *rawState) readRelay() {
 		}
 		r.signal = int(r.rewrite[sig])
 		if sig == int(unix.SIGTERM) {
-			r.graceAsked = true
+			r.askEnd(r.grace)
 		}
 	case n == -int(unix.EAGAIN) || n == -int(unix.EINTR):
 	default:
@@ -731,15 +736,41 @@ func (r *rawState) readRelay() {
 	}
 }
 
+// parentEnded has the leader asked to end, as by a SIGTERM to contain run: the
+// parent has ended, but the owner, contain run, lives and can end it in order.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) parentEnded() {
+	r.fds[atParent].fd = -1
+	r.askEnd(r.parentEndGrace)
+	r.signal = int(r.rewrite[unix.SIGTERM])
+}
+
+// askEnd has what is left ended by force after so many milliseconds, unless they
+// are negative or it is to be ended sooner.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) askEnd(ms int64) {
+	if ms >= 0 && (r.endWithin < 0 || ms < r.endWithin) {
+		r.endWithin = ms
+	}
+}
+
+// startGrace starts the clock that askEnd has asked for.
+//
 //go:nosplit
 //go:norace
 func (r *rawState) startGrace() {
-	if r.graceAsked && r.grace >= 0 && r.graceUntil == 0 && !r.killing {
-		r.graceUntil = nowMillis(&r.ts) + r.grace
-		if r.graceUntil == 0 {
-			r.graceUntil = 1
-		}
+	if r.endWithin < 0 {
+		return
 	}
+	until := max(nowMillis(&r.ts)+r.endWithin, 1)
+	if !r.killing && (r.graceUntil == 0 || until < r.graceUntil) {
+		r.graceUntil = until
+	}
+	r.endWithin = -1
 }
 
 // signalLeader passes r.signal on to the leader, which is our child: as long as we have not

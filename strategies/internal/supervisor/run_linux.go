@@ -22,7 +22,8 @@ type RunSpec struct {
 	Spec
 	// Grace is how long after a SIGTERM the tree is ended by force; negative: never.
 	Grace time.Duration
-	// DieWithParent ends the tree when this process's parent ends.
+	// DieWithParent ends the tree when this process's parent ends, as a SIGTERM and
+	// Grace do, or ParentEndGrace if that is negative.
 	DieWithParent bool
 	// Rewrite says as what a signal is passed on; 0 swallows it.
 	Rewrite map[syscall.Signal]syscall.Signal

@@ -76,11 +76,13 @@ type Attr struct {
 	Unshareflags uint64
 }
 
-// KillDeadline and KillSignal are those of the contract in package registry, which
-// pins them in a test: this package does not import that, see Enter.
+// KillDeadline and KillSignal are those of the contract in package registry, and
+// ParentEndGrace is registry's, too. Tests pin them: this package does not import
+// registry, see Enter.
 const (
-	KillDeadline = 5 * time.Second
-	KillSignal   = 9
+	KillDeadline   = 5 * time.Second
+	KillSignal     = 9
+	ParentEndGrace = 5 * time.Second
 )
 
 var errSpec = errors.New("malformed supervisor specification")

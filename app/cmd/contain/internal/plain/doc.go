@@ -2,11 +2,10 @@
 // most packages are initialised and before main. See plain_linux.go.
 package plain
 
-import "time"
-
 const (
-	// DefaultGrace is containment's.
-	DefaultGrace = 5 * time.Second
+	// NoGrace: after a SIGTERM nothing is ended by force, unless a flag says so.
+	// Whoever has sent it has a timer of his own, or wants none.
+	NoGrace = -1
 	// MinFiles is how many open files contain run needs: its own, beside the three
 	// streams. With less the Go runtime may end the process without a word of ours.
 	MinFiles = 20
@@ -15,13 +14,3 @@ const (
 	// ExitSignalBase is what the number of the signal that the command died of is added to.
 	ExitSignalBase = 128
 )
-
-// Grace is how long after a SIGTERM what is left is ended by force, if no flag says
-// so, by a process with this PID. The process 1 of a container is told to stop by a
-// runtime that has a timer of its own, often a longer one: there is none of ours.
-func Grace(pid int) time.Duration {
-	if pid == 1 {
-		return -1
-	}
-	return DefaultGrace
-}

@@ -82,7 +82,7 @@ func run(args, env []string) (code int, ended bool) {
 	if path == "" {
 		return 0, false
 	}
-	r, started := runner.Command{Path: path, Args: args, Env: env, Grace: Grace(os.Getpid())}.Run()
+	r, started := runner.Command{Path: path, Args: args, Env: env, Grace: NoGrace}.Run()
 	switch {
 	case !started:
 		return 0, false
