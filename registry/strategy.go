@@ -154,7 +154,8 @@ type Wrapper interface {
 // for one command, as contain run does, better than Install and Start do: the
 // process then is the backend's proxy itself.
 type Runner interface {
-	// Run runs cmd (Path, Args, Env, Dir; its streams are this process's own)
+	// Run runs cmd (Path, Args, Env, Dir; its streams are this process's own; an Env
+	// that is nil is this process's, of which nothing is left out where that can be)
 	// to its end, forwards the signals that this process receives, and returns
 	// when everything that opts promises is gone. An error that wraps
 	// errors.ErrUnsupported is returned before anything was started.

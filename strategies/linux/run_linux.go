@@ -22,6 +22,9 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 	if err != nil {
 		return none, i.attributeError(cmd.Path, err)
 	}
+	if cmd.Env == nil && cmd.Dir == "" {
+		spec.Env = supervisor.Environ()
+	}
 	if i.adjust != nil {
 		if err := i.adjust(spec); err != nil {
 			return none, i.error("run "+cmd.Path, err)

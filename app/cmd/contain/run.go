@@ -191,6 +191,10 @@ func runCommand(cfg containment.Config, opts registry.RunOptions, args []string)
 		return registry.RunResult{}, err
 	}
 	result, err := containment.Run(context.Background(), cfg, cmd, opts)
+	if script := launch.AsScript(cmd, err); script != nil {
+		result, err = containment.Run(context.Background(), cfg, script, opts)
+		return result, launch.Explain(script, err)
+	}
 	return result, launch.Explain(cmd, err)
 }
 

@@ -59,9 +59,15 @@ func (l *launch) start() (child, error) {
 	r := &raw
 	*r = rawState{}        // contain run may have tried another strategy before
 	r.leftOut = leaveOut() // before the block is made
-	if err := r.describe(l.spec); err != nil {
+	spec := *l.spec
+	var places []pidPlace
+	if l.channel < 0 {
+		spec.Env, places = forLeader(spec.Env)
+	}
+	if err := r.describe(&spec); err != nil {
 		return child{}, err
 	}
+	r.markPID(places)
 	r.channel, r.parent, r.owner = l.channel, l.parent, l.spec.OwnerFD
 	r.groupOf, r.groupInherited = l.groupOf, l.spec.newNumbers()
 	r.groupShared = l.groupShared
@@ -261,6 +267,16 @@ func (r *rawState) describeByPointer(s *Spec) error {
 		copy(unsafe.Slice((*uint32)(r.attr.groups), n), s.Attr.Groups)
 	}
 	return nil
+}
+
+// markPID has the leader put its PID where it belongs in its environment.
+func (r *rawState) markPID(places []pidPlace) {
+	for i, place := range places {
+		if i < len(r.pidTexts) {
+			entry := *(*unsafe.Pointer)(unsafe.Add(r.envp, place.entry*wordSize))
+			r.pidTexts[i] = unsafe.Add(entry, place.offset)
+		}
+	}
 }
 
 // utsname is not on the stack, which would have to grow for it.

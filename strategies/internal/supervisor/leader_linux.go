@@ -18,6 +18,7 @@ func lead() {
 	raw.must(StepCaps, raw.raiseAmbient())
 	raw.must(StepChdir, raw.changeDir())
 	raw.must(StepPdeathsig, raw.bindToSupervisor())
+	raw.writePID()
 	raw.execute()
 }
 
@@ -90,6 +91,30 @@ func (r *rawState) execute() {
 	}
 	setMask(r.mask)
 	r.must(StepExec, sys(unix.SYS_EXECVE, uintptr(r.path), uintptr(r.argv), uintptr(r.envp), 0, 0))
+}
+
+// writePID puts this process's PID where markPID has made room for it.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func (r *rawState) writePID() {
+	if r.pidTexts[0] == nil {
+		return
+	}
+	pid := sys(unix.SYS_GETPID, 0, 0, 0, 0, 0)
+	digits := 0
+	for n := pid; n > 0; n /= 10 {
+		digits++
+	}
+	for i := 0; i < len(r.pidTexts) && r.pidTexts[i] != nil; i++ {
+		*(*byte)(unsafe.Add(r.pidTexts[i], digits)) = 0
+		at := digits
+		for n := pid; n > 0; n /= 10 {
+			at--
+			*(*byte)(unsafe.Add(r.pidTexts[i], at)) = byte('0' + n%10)
+		}
+	}
 }
 
 var noneName = [...]byte{'n', 'o', 'n', 'e', 0}

@@ -15,6 +15,7 @@ type rawState struct {
 	probe            bool
 	path             unsafe.Pointer // these are into a block
 	argv, envp       unsafe.Pointer
+	pidTexts         [4]unsafe.Pointer // where in the environment the leader's PID belongs
 	dir, chroot      unsafe.Pointer
 	cgroup           unsafe.Pointer // path of the leader's cgroup, nil if there is none
 	attr             rawAttr

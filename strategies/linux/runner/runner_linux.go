@@ -30,6 +30,9 @@ type Command struct {
 	Grace time.Duration
 }
 
+// Environ returns the environment that this process was executed with, as it was.
+func Environ() []string { return supervisor.OriginalEnviron() }
+
 // Result is how a command ended.
 type Result struct {
 	Status syscall.WaitStatus

@@ -1,14 +1,18 @@
 package launch
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"syscall"
+
+	"github.com/seed329817d7/contain/app/cmd/contain/internal/plain"
 )
 
 // Command returns the command to run, with this process's streams and its name as
@@ -25,7 +29,7 @@ func Command(args []string) (*exec.Cmd, error) {
 // ways: it refuses the current directory even where PATH lists it, and does not
 // tell a file in PATH that may not be executed from one that is not there.
 func lookPath(name string) (string, error) {
-	path, err := exec.LookPath(name)
+	path, err := search(name)
 	switch {
 	case err == nil:
 		return path, nil
@@ -48,6 +52,18 @@ func lookPath(name string) (string, error) {
 	return "", cannotExecute(name, err)
 }
 
+// search is exec.LookPath, and looks where execvp(3) does if PATH is not set.
+func search(name string) (string, error) {
+	if _, set := os.LookupEnv("PATH"); !set && runtime.GOOS != "windows" && filepath.Base(name) == name {
+		for _, dir := range filepath.SplitList(plain.DefaultPath) {
+			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+				return path, nil
+			}
+		}
+	}
+	return exec.LookPath(name)
+}
+
 // notExecutable returns why a file of that name, which is there, cannot be
 // executed, or nil if there is none.
 func notExecutable(name string) error {
@@ -67,6 +83,35 @@ func notExecutable(name string) error {
 		}
 	}
 	return nil
+}
+
+// AsScript returns the command that runs cmd as a shell's script, if err says that
+// the system knows no format of its file, and nil otherwise: as execvp(3), env and
+// nohup do. Not if there is a NUL in its first line, as in a program for another
+// machine.
+func AsScript(cmd *exec.Cmd, err error) *exec.Cmd {
+	if runtime.GOOS == "windows" || !errors.Is(execFailure(err, cmd.Path), syscall.ENOEXEC) || isBinary(cmd.Path) {
+		return nil
+	}
+	const shell = "/bin/sh"
+	return &exec.Cmd{Path: shell, Args: append([]string{shell, cmd.Path}, cmd.Args[1:]...), Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr}
+}
+
+// isBinary reports whether there is a NUL in the first line of a file, or the file
+// cannot be read.
+func isBinary(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	head := make([]byte, 4096)
+	n, err := io.ReadFull(f, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return true
+	}
+	line, _, _ := bytes.Cut(head[:n], []byte("\n"))
+	return bytes.IndexByte(line, 0) >= 0
 }
 
 // isMissing reports whether err says that there is no such file. A component

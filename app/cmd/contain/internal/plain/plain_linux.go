@@ -28,7 +28,7 @@ func init() {
 	if len(os.Args) < 3 || os.Args[1] != "run" {
 		return
 	}
-	env := os.Environ()
+	env := runner.Environ()
 	args := command(os.Args, env)
 	if args == nil {
 		return
@@ -78,7 +78,7 @@ func run(args, env []string) (code int, ended bool) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil && files.Cur < MinFiles {
 		return 0, false
 	}
-	path := lookPath(args[0], os.Getenv("PATH"))
+	path := lookPath(args[0], searchPath(env))
 	if path == "" {
 		return 0, false
 	}
@@ -95,6 +95,17 @@ func run(args, env []string) (code int, ended bool) {
 		return r.Status.ExitStatus(), true
 	}
 	return ExitFailure, true
+}
+
+// searchPath is where commands are looked for: PATH, or where that is not set what
+// execvp(3) takes.
+func searchPath(env []string) string {
+	for _, v := range env {
+		if list, ok := strings.CutPrefix(v, "PATH="); ok {
+			return list
+		}
+	}
+	return DefaultPath
 }
 
 // lookPath finds a command as a shell does, or returns "" where it is not plain:
