@@ -323,7 +323,7 @@ func (b *backend) Members() ([]registry.Member, error) {
 // been used again. One that may not be opened is listed without a name.
 func (b *backend) member(pid uint32) (registry.Member, bool) {
 	m := registry.Member{PID: int(pid)}
-	// Windows is content with PROCESS_QUERY_LIMITED_INFORMATION, Wine 8 is not.
+	// Windows is content with PROCESS_QUERY_LIMITED_INFORMATION, Wine 10 is not.
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_INFORMATION|windows.SYNCHRONIZE, false, pid)
 	if err != nil {
 		return m, errors.Is(err, windows.ERROR_ACCESS_DENIED)
