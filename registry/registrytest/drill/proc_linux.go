@@ -82,18 +82,29 @@ func (p *proc) signal(sig unix.Signal) error {
 func (p *proc) kill() error  { return p.signal(unix.SIGKILL) }
 func (p *proc) leave() error { return p.signal(leave) }
 
-// pause stops a process and returns once it has stopped.
+// pause stops a process and returns once it has stopped, with every thread: before
+// that the kernel does not count it as stopped, setpgid(2).
 func (p *proc) pause() error {
 	if err := p.signal(unix.SIGSTOP); err != nil {
 		return err
 	}
 	for end := time.Now().Add(startLimit); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		s, err := readStat(p.pid)
-		if err != nil || s.state == "T" || p.gone() {
-			return err
+		if stopped(p.pid) || p.gone() {
+			return nil
 		}
 	}
 	return fmt.Errorf("process %d (%s) does not stop", p.pid, p.shape)
+}
+
+// stopped reports whether every thread of a process has stopped.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*", pid))
+	for _, thread := range threads {
+		if s, err := readStatFile(thread + "/stat"); err != nil || s.state != "T" {
+			return false
+		}
+	}
+	return len(threads) > 0
 }
 
 // alive waits until ps are gone, and returns those that are not at the end.
@@ -166,19 +177,21 @@ type stat struct {
 	parent      int
 }
 
-func readStat(pid int) (stat, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+func readStat(pid int) (stat, error) { return readStatFile(fmt.Sprintf("/proc/%d/stat", pid)) }
+
+func readStatFile(name string) (stat, error) {
+	text, err := os.ReadFile(name)
 	if err != nil {
 		return stat{}, err
 	}
 	s := string(text)
 	open, end := strings.IndexByte(s, '('), strings.LastIndexByte(s, ')')
 	if open < 0 || end < open {
-		return stat{}, fmt.Errorf("read /proc/%d/stat: %q", pid, s)
+		return stat{}, fmt.Errorf("read %s: %q", name, s)
 	}
 	fields := strings.Fields(s[end+1:])
 	if len(fields) < 2 {
-		return stat{}, fmt.Errorf("read /proc/%d/stat: %q", pid, s)
+		return stat{}, fmt.Errorf("read %s: %q", name, s)
 	}
 	parent, err := strconv.Atoi(fields[1])
 	return stat{s[open+1 : end], fields[0], parent}, err

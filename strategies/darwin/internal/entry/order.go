@@ -1,5 +1,5 @@
 // Package entry makes a program that was started as a kqueue supervisor become
-// one, before its main. It does so on macOS only.
+// one, before its main. It does so by itself on macOS only.
 //
 // Three processes of ours stand between a service and what it starts:
 //
@@ -20,9 +20,9 @@ import (
 
 // An Order is what the owner tells the supervisor over its channel.
 type Order struct {
-	// OwnerPID and OwnerStart identify the process to be watched.
-	OwnerPID   int
-	OwnerStart uint64
+	// OwnerPID and OwnerUnique identify the process to be watched.
+	OwnerPID    int
+	OwnerUnique uint64
 	// Home is the owner's process group, which the leader joins unless Spec says
 	// otherwise: proxy and supervisor are not in it.
 	Home int
@@ -36,7 +36,7 @@ func (o *Order) Append(b []byte) []byte {
 	start := len(b)
 	b = binary.BigEndian.AppendUint32(b, 0)
 	b = binary.BigEndian.AppendUint64(b, uint64(o.OwnerPID))
-	b = binary.BigEndian.AppendUint64(b, o.OwnerStart)
+	b = binary.BigEndian.AppendUint64(b, o.OwnerUnique)
 	b = binary.BigEndian.AppendUint64(b, uint64(o.Home))
 	b = o.Spec.Append(b)
 	binary.BigEndian.PutUint32(b[start:], uint32(len(b)-start-4))
@@ -49,7 +49,7 @@ func (o *Order) Decode(b []byte) error {
 		return errors.New("short order to the supervisor")
 	}
 	o.OwnerPID = int(binary.BigEndian.Uint64(b))
-	o.OwnerStart = binary.BigEndian.Uint64(b[8:])
+	o.OwnerUnique = binary.BigEndian.Uint64(b[8:])
 	o.Home = int(binary.BigEndian.Uint64(b[16:]))
 	return o.Spec.Decode(b[24:])
 }

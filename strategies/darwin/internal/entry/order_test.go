@@ -10,7 +10,7 @@ import (
 )
 
 func TestOrder(t *testing.T) {
-	want := Order{OwnerPID: 4711, OwnerStart: 1 << 60, Home: 42, Spec: supervisor.Spec{
+	want := Order{OwnerPID: 4711, OwnerUnique: 1 << 60, Home: 42, Spec: supervisor.Spec{
 		Path: "/bin/sh", Args: []string{"sh", "-c", ""}, Env: []string{"A=b"}, Dir: "/tmp", Files: 5,
 		OnLeaderExit: supervisor.LeaderExitWait, KillDeadline: 5 * time.Second, KillSignal: 9, OwnerFD: -1,
 		Attr: supervisor.Attr{Credential: true, UID: 1, GID: 2, Groups: []uint32{3}, AmbientCaps: []uint32{}, Setpgid: true},

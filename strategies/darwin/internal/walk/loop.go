@@ -38,13 +38,21 @@ type Loop struct {
 	finished   bool
 	late       <-chan time.Time
 	again      <-chan time.Time
+	pause      time.Duration
+	left       int // after the last round
 }
 
-// againAfter is the pause between two rounds of killing.
-const againAfter = 5 * time.Millisecond
+// The pause between two rounds of killing: short at first, and longer each time
+// that a round has changed nothing, as for a process that this one may not signal.
+const (
+	firstPause = 5 * time.Millisecond
+	lastPause  = time.Second
+)
 
-// Run returns when the supervisor's work is done.
+// Run returns when the supervisor's work is done. It looks at once: the leader may
+// have forked before anybody could be told of it.
 func (l *Loop) Run() {
+	l.look()
 	for !l.finished {
 		select {
 		case e := <-l.Events:
@@ -92,6 +100,10 @@ func (l *Loop) look() {
 	case left == 0 && l.leaderGone && look() == 0:
 		l.step(supervisor.Empty)
 	case l.killing:
-		l.again = time.After(againAfter)
+		if l.pause = min(2*l.pause, lastPause); left != l.left || l.pause == 0 {
+			l.pause = firstPause
+		}
+		l.left = left
+		l.again = time.After(l.pause)
 	}
 }

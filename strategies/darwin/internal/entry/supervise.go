@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package entry
 
 import (
@@ -11,18 +13,22 @@ import (
 
 	"github.com/seed329817d7/contain/registry"
 	"github.com/seed329817d7/contain/strategies/darwin/internal/walk"
-	"github.com/seed329817d7/contain/strategies/internal/proctree"
+	"github.com/seed329817d7/contain/strategies/darwin/internal/xnu"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
 // keeper is the supervisor: the leader's parent.
 type keeper struct {
+	table         xnu.Table
+	self          xnu.Process
 	order         Order
 	channel, link *os.File
 	proxy         int
 	watch         *watcher
-	tree          walk.Tree
 	leader        *os.Process
+
+	looking sync.Mutex // for tree
+	tree    walk.Tree
 
 	mu     sync.Mutex
 	status syscall.WaitStatus // of the leader; until it is known, that of a kill
@@ -30,10 +36,11 @@ type keeper struct {
 }
 
 // supervise is the life of the supervisor.
-func supervise(channel, link int) {
+func supervise(table xnu.Table, channel, link int) {
 	signals := make(chan os.Signal, 1)
 	notify(signals) // and nobody reads them: ignoring them would be inherited by the leader
 	k := &keeper{
+		table:   table,
 		channel: os.NewFile(uintptr(channel), "owner"),
 		link:    os.NewFile(uintptr(link), "proxy"),
 		proxy:   os.Getppid(),
@@ -51,6 +58,7 @@ func supervise(channel, link int) {
 	// terminal. This process leads no group: it is in the proxy's.
 	_, _ = unix.Setsid()
 	dropFiles(channel)
+	k.table.Hurry()
 	k.keep()
 	os.Exit(0)
 }
@@ -64,17 +72,20 @@ func (k *keeper) arm() (err error) {
 	if k.order, err = readOrder(k.channel); err != nil {
 		return err
 	}
-	if k.watch, err = newWatcher(registry.BrokerContract()); err != nil {
+	if k.watch, err = newWatcher(k.table, registry.BrokerContract()); err != nil {
+		return err
+	}
+	if k.self, err = k.table.Lookup(os.Getpid()); err != nil {
 		return err
 	}
 	if err = errors.Join(k.watch.exitOf(k.order.OwnerPID), k.watch.exitOf(k.proxy)); err != nil {
 		return err
 	}
-	owner, err := proctree.Lookup(k.order.OwnerPID)
+	owner, err := k.table.Lookup(k.order.OwnerPID)
 	if err != nil {
 		return err
 	}
-	if owner.Start != k.order.OwnerStart || owner.Zombie || os.Getppid() != k.proxy {
+	if owner.Unique != k.order.OwnerUnique || owner.Zombie || os.Getppid() != k.proxy {
 		return unix.ESRCH
 	}
 	return nil
@@ -115,13 +126,22 @@ func (k *keeper) start() error {
 		// The finalizer of an os.File would close a number that is reused later.
 		kept = append(kept, files[fd])
 	}
+	sentinel, inherited, err := k.plant(s.Files)
+	if err != nil {
+		return err
+	}
 	leader, err := os.StartProcess(s.Path, s.Args, &os.ProcAttr{Dir: s.Dir, Env: s.Env, Files: files, Sys: k.leaderAttr()})
+	_ = unix.Close(inherited)
 	if err != nil {
 		return err
 	}
 	k.leader = leader
-	k.tree = walk.Tree{Table: walk.System{}, Self: os.Getpid(), Proxy: k.proxy, Group: k.leaderGroup(), Added: k.watch.member}
-	if p, err := proctree.Lookup(leader.Pid); err == nil {
+	proxy, err := k.table.Lookup(k.proxy)
+	if err != nil { // it is about to be noticed
+		proxy = xnu.Process{}
+	}
+	k.tree = walk.Tree{Table: k.table, Self: k.self, Proxy: proxy, Group: k.leaderGroup(), Sentinel: sentinel, Added: k.watch.member}
+	if p, err := k.table.Lookup(leader.Pid); err == nil {
 		k.tree.Know(p)
 	}
 	started := supervisor.Message{Op: supervisor.OpStarted, A: uint32(leader.Pid), B: uint32(os.Getpid())}
@@ -131,6 +151,34 @@ func (k *keeper) start() error {
 }
 
 var kept []*os.File
+
+// sentinelFD is where the leader finds the sentinel: above what shells and programs
+// use, and below the 256 that macOS lets a process have open by default.
+const sentinelFD = 199
+
+// plant makes the sentinel and leaves it open for the next process that is started.
+// This process keeps both ends: while they are open no other pipe is taken for it.
+func (k *keeper) plant(files int) (sentinel xnu.Pipe, inherited int, err error) {
+	ends := make([]int, 2)
+	if err := unix.Pipe(ends); err != nil {
+		return 0, -1, os.NewSyscallError("pipe", err)
+	}
+	unix.CloseOnExec(ends[0])
+	unix.CloseOnExec(ends[1])
+	if sentinel, err = k.table.Pipe(ends[1]); err != nil {
+		return 0, -1, err
+	}
+	lowest := sentinelFD
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
+		lowest = int(min(uint64(lowest), max(limit.Cur, 1)-1))
+	}
+	inherited, err = unix.FcntlInt(uintptr(ends[1]), unix.F_DUPFD, max(lowest, files))
+	if err == unix.EINVAL { // the limit is lower than what is open
+		inherited, err = unix.FcntlInt(uintptr(ends[1]), unix.F_DUPFD, files)
+	}
+	return sentinel, inherited, os.NewSyscallError("fcntl F_DUPFD", err)
+}
 
 // leaderAttr puts the leader where plain os/exec would: into the owner's
 // process group, unless the caller asked for another. A group of its own gets
@@ -196,8 +244,11 @@ func (k *keeper) listen(from *os.File, end supervisor.Event, events chan<- super
 			_ = k.leader.Signal(syscall.Signal(m.A))
 		case m.Op == supervisor.OpKill:
 			events <- supervisor.StopOrdered
-		case m.Op == supervisor.OpEndAsked:
+		case m.Op == OpTerminate:
 			events <- supervisor.EndAsked
+			k.terminate(syscall.Signal(m.A))
+		case m.Op == OpMembers:
+			k.list()
 		}
 	}
 }
@@ -217,16 +268,50 @@ func (k *keeper) await(events chan<- supervisor.Event) {
 	events <- event
 }
 
+// terminate sends sig to every member.
+func (k *keeper) terminate(sig syscall.Signal) {
+	k.looking.Lock()
+	defer k.looking.Unlock()
+	_ = k.tree.Signal(sig) // who cannot be signalled is not gone in time either, which is reported
+}
+
+// list tells the owner who is in the tree.
+func (k *keeper) list() {
+	k.looking.Lock()
+	_, err := k.tree.Look()
+	members := k.tree.Members()
+	k.looking.Unlock()
+	for _, p := range members {
+		_ = WriteMessage(k.channel, supervisor.Message{Op: OpMember, A: uint32(p.PID)})
+	}
+	_ = WriteMessage(k.channel, supervisor.Message{Op: OpMembersEnd, A: uint32(errnoOf(err))})
+}
+
+// errnoOf returns the number of an error that is not nil, EIO if it has none.
+func errnoOf(err error) syscall.Errno {
+	errno := syscall.EIO
+	if err == nil {
+		return 0
+	}
+	errors.As(err, &errno)
+	return errno
+}
+
 // Look implements walk.Deeds.
 func (k *keeper) Look() int {
-	if _, err := k.tree.Scan(); err != nil {
-		return max(1, len(k.tree.Members())) // unknown is not empty
+	k.looking.Lock()
+	defer k.looking.Unlock()
+	left, err := k.tree.Look()
+	if err != nil {
+		return max(1, left) // unknown is not empty
 	}
-	return len(k.tree.Members())
+	return left
 }
 
 // Kill implements walk.Deeds.
 func (k *keeper) Kill() int {
+	k.looking.Lock()
+	defer k.looking.Unlock()
 	left, err := k.tree.Kill(syscall.Signal(k.order.Spec.KillSignal))
 	if err != nil {
 		return max(1, left)

@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package entry
 
 import (
@@ -6,6 +8,18 @@ import (
 	"os"
 
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
+)
+
+// What owner and supervisor tell each other here beside the ops of package supervisor.
+const (
+	// OpTerminate: send signal A to every member.
+	OpTerminate supervisor.Op = 64 + iota
+	// OpMembers: list the members. Answered by an OpMember for each and OpMembersEnd.
+	OpMembers
+	// OpMember: A is the PID of a member.
+	OpMember
+	// OpMembersEnd ends the list; A is an errno.
+	OpMembersEnd
 )
 
 // ReadMessage reads one message.
