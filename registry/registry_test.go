@@ -180,7 +180,7 @@ func TestTargetForEveryPlatform(t *testing.T) {
 		on(registry.PlatformLinux, registry.CleanupLinuxParentDeathSignal, named("linux/subreaper", "owner-killed=tree/supervisor")),
 		on(registry.PlatformLinux, "side-effects", named("linux/pidns", "owner-killed=tree/kernel")).optIn(),
 		on(registry.PlatformWindows, registry.CleanupWindowsKillOnJobClose, named("windows/job", "owner-killed=tree/kernel")),
-		on(registry.PlatformDarwin, registry.CleanupMacOSKqueueSupervisorContract, named("darwin/kqueue", "owner-killed=child/supervisor")),
+		on(registry.PlatformDarwin, registry.CleanupMacOSKqueueSupervisorContract, named("darwin/kqueue", "owner-killed=tree/supervisor")),
 		on(registry.PlatformAny, registry.CleanupUnsupportedNoop, named("noop/noop")),
 	)
 	for platform, want := range map[registry.Platform]registry.Cleanup{

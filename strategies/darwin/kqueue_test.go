@@ -5,7 +5,6 @@ import (
 	"errors"
 	"reflect"
 	"runtime"
-	"strings"
 	"testing"
 
 	"github.com/seed329817d7/contain/registry"
@@ -25,14 +24,14 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("contract: %+v", d.Supervisor)
 	}
 	for e, declared := range map[registry.Event]bool{
-		registry.EventOwnerKilled: true, registry.EventOwnerExit: true,
-		registry.EventLeaderExit: false, registry.EventBothKilled: false, registry.EventSupervisorKilled: false,
+		registry.EventOwnerKilled: true, registry.EventOwnerExit: true, registry.EventLeaderExit: true,
+		registry.EventBothKilled: false, registry.EventSupervisorKilled: false,
 	} {
 		g, ok := d.Guarantee(e)
 		if ok != declared {
 			t.Errorf("%s declared: %v, want %v", e, ok, declared)
 		}
-		if ok && (g.Reach != registry.ReachChild || g.Enforcer != registry.EnforcerSupervisor || g.Within != registry.SupervisorKillDeadline) {
+		if ok && (g.Reach != registry.ReachTree || g.Enforcer != registry.EnforcerSupervisor || g.Within != registry.SupervisorKillDeadline) {
 			t.Errorf("declares %v within %v", g, g.Within)
 		}
 	}
@@ -59,28 +58,15 @@ func TestElsewhereUnsupported(t *testing.T) {
 	}
 }
 
-// TestTakenOnDarwin resolves for macOS as if everything worked: what declares the
-// child alone is taken by name or as the best effort, never by default.
-func TestTakenOnDarwin(t *testing.T) {
+// TestChosenOnDarwin resolves for macOS as if everything worked there.
+func TestChosenOnDarwin(t *testing.T) {
 	r := registry.Default()
 	if got := r.Target(registry.PlatformDarwin); got != registry.CleanupMacOSKqueueSupervisorContract {
-		t.Errorf("target: %q", got)
+		t.Errorf("target of darwin: %q", got)
 	}
 	works := func(context.Context, registry.Strategy) error { return nil }
-	_, err := r.Resolve(t.Context(), registry.PlatformDarwin, registry.Wanted{Try: works})
-	if !errors.Is(err, registry.ErrNoStrategy) || !errors.Is(err, registry.ErrWeaker) ||
-		!strings.Contains(err.Error(), "darwin/kqueue: declares less than required (owner-killed=tree)") {
-		t.Errorf("nothing said: %v", err)
-	}
-	child := registry.Requirement{Event: registry.EventOwnerKilled, Reach: registry.ReachChild}
-	for name, w := range map[string]registry.Wanted{
-		"by name":           {Strategy: darwin.KqueueName, Try: works},
-		"best effort":       {BestEffort: true, Try: works},
-		"no more than that": {Require: []registry.Requirement{child}, Try: works},
-	} {
-		res, err := r.Resolve(t.Context(), registry.PlatformDarwin, w)
-		if err != nil || res.Description.Name != darwin.KqueueName {
-			t.Errorf("%s: %q, %v", name, res.Description.Name, err)
-		}
+	res, err := r.Resolve(t.Context(), registry.PlatformDarwin, registry.Wanted{Try: works})
+	if err != nil || res.Description.Name != darwin.KqueueName {
+		t.Errorf("by default: %q, %v", res.Description.Name, err)
 	}
 }

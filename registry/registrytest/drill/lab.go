@@ -133,6 +133,9 @@ func (l *Lab) hold(ctx context.Context, r *Result) {
 			err = fmt.Errorf("no process named %s descends from the owner", supervisorName)
 		}
 		defer closeAll(supers)
+		if e.stopsSupervisor {
+			defer continueAll(supers) // who was not woken by the event would stay for ever
+		}
 		if e.supervisor >= len(supers) && e.supervisor > 0 || e.stopsSupervisor && len(supers) == 0 {
 			err = errNotApplicable
 		}

@@ -96,6 +96,13 @@ func (p *proc) pause() error {
 	return fmt.Errorf("process %d (%s) does not stop", p.pid, p.shape)
 }
 
+// continueAll wakes up those that are stopped still.
+func continueAll(ps []*proc) {
+	for _, p := range ps {
+		_ = p.signal(unix.SIGCONT)
+	}
+}
+
 // stopped reports whether every thread of a process has stopped.
 func stopped(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*", pid))

@@ -106,6 +106,9 @@ func (p *proc) pause() error {
 	return fmt.Errorf("stop process %d (%s): %w on Windows", p.pid, p.shape, errors.ErrUnsupported)
 }
 
+// continueAll has nobody to wake up.
+func continueAll([]*proc) {}
+
 // alive waits until ps are gone, and returns those that are not at the end.
 func alive(ctx context.Context, ps []*proc, until time.Time) []*proc {
 	left := append([]*proc(nil), ps...)

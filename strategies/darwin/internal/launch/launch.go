@@ -24,13 +24,10 @@ import (
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
-const (
-	// barrierDeadline is how long an executable that is started as a supervisor
-	// has to show that it is one.
-	barrierDeadline = 2 * time.Second
-	// startDeadline is how long a supervisor that has shown so may take under load.
-	startDeadline = 30 * time.Second
-)
+// startDeadline is how long an executable that is started as a supervisor may take to
+// show that it is one, and then to start the command. A loaded host takes long for both,
+// and an executable that is none ends, or is to be told from one by a person.
+const startDeadline = 30 * time.Second
 
 // Install does what registry.Strategy says. It changes nothing about this process.
 // name is the strategy's, for errors.
@@ -308,7 +305,7 @@ type list struct {
 // that cannot be started gives an *os.PathError, as os/exec does.
 func (b *backend) shake(order *entry.Order) error {
 	defer b.channel.SetDeadline(time.Time{})
-	_ = b.channel.SetDeadline(time.Now().Add(barrierDeadline))
+	_ = b.channel.SetDeadline(time.Now().Add(startDeadline))
 	m, err := entry.ReadMessage(b.channel)
 	if err == nil && m.Op == supervisor.OpHello && m.A != supervisor.Version {
 		err = fmt.Errorf("it speaks version %d of the protocol, this program speaks %d; install the same version of contain", m.A, supervisor.Version)
