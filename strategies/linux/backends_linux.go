@@ -14,7 +14,9 @@ import (
 type backends struct {
 	mu     sync.Mutex
 	closed bool
-	starts sync.WaitGroup // those under way
+	starts sync.WaitGroup  // those under way
+	ctx    context.Context // ends with ErrClosed when the close begins; nil until it is asked for
+	cancel context.CancelCauseFunc
 	live   map[registry.Process]struct{}
 	lost   []int // leaders of those that nobody watches over any more
 }
@@ -31,6 +33,20 @@ func (b *backends) begin(op, strategy string) error {
 }
 
 func (b *backends) end() { b.starts.Done() }
+
+// closing returns a context that ends, with ErrClosed, when a close begins: a start
+// that can be given up need not be waited for.
+func (b *backends) closing() context.Context {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ctx == nil {
+		b.ctx, b.cancel = context.WithCancelCause(context.Background())
+	}
+	if b.closed {
+		b.cancel(registry.ErrClosed)
+	}
+	return b.ctx
+}
 
 // add keeps p until remove. Where a close did not wait for the start, p is ended.
 func (b *backends) add(p registry.Process) {
@@ -64,6 +80,9 @@ func (b *backends) lose(leader int) {
 func (b *backends) close(ctx context.Context, strategy string) error {
 	b.mu.Lock()
 	b.closed = true
+	if b.cancel != nil {
+		b.cancel(registry.ErrClosed)
+	}
 	b.mu.Unlock()
 	late := b.awaitStarts(ctx)
 	b.mu.Lock()

@@ -63,6 +63,9 @@ func newService(ctx context.Context, opts registry.InstallOptions) (*cgroupServi
 		return nil, err
 	}
 	own, err := cgroupfs.Own()
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
 	s := &cgroupService{installer: installer, own: own, tree: tree, starting: true}
 	s.changed.L = &s.mu
 	if err == nil {
@@ -71,7 +74,7 @@ func newService(ctx context.Context, opts registry.InstallOptions) (*cgroupServi
 	if err != nil {
 		_ = tree.Remove()
 		_ = tree.Lock.Close()
-		return nil, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+		return nil, err
 	}
 	// What others left is not worth failing for; it will be tried again.
 	_ = cgroupfs.Sweep(own, time.Now().Add(time.Second))
@@ -201,15 +204,9 @@ func (s *cgroupService) launch(ctx context.Context) (*handshake, *exec.Cmd, erro
 	}
 	if err := cmd.Start(); err != nil {
 		h.close()
-		return nil, nil, fmt.Errorf("%w: start %s: %w", registry.ErrSupervisor, s.installer.executable, err)
+		return nil, nil, refusal(fmt.Errorf("%w: start %s: %w", registry.ErrSupervisor, s.installer.executable, err))
 	}
-	limit := startDeadline
-	if d, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(d))
-	}
-	if _, err := h.shake(limit); err != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+	if err := h.shakeFirst(ctx, cmd); err != nil {
 		h.close()
 		return nil, nil, err
 	}

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -21,14 +22,6 @@ import (
 	"github.com/seed329817d7/contain/registry"
 	"github.com/seed329817d7/contain/strategies/internal/proctree"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
-)
-
-const (
-	// barrierDeadline is how long an executable that is started as a supervisor
-	// for the first time has to show that it is one.
-	barrierDeadline = 2 * time.Second
-	// startDeadline is how long a supervisor that has shown so may take under load.
-	startDeadline = 30 * time.Second
 )
 
 // ownPidfd refers to this process; supervisors watch it. It is nil where
@@ -111,28 +104,25 @@ func (i *supervised) Close(ctx context.Context) error {
 // probe starts a supervisor without a backend: once for each executable.
 func (i *supervised) probe(ctx context.Context) error {
 	key := probeKey{i.executable, i.initFlags}
-	if _, done := probed.Load(key); done {
+	if _, done := probed.Load(key); done || ctx.Err() != nil {
 		return ctx.Err()
 	}
 	spec := newSpec()
 	spec.Probe, spec.Files, spec.InitFlags = true, 3, i.initFlags
-	ctx, cancel := context.WithTimeout(ctx, barrierDeadline)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, i.executable)
+	cmd := exec.Command(i.executable)
 	h, err := i.rewrite(cmd, spec)
 	if err != nil {
 		return err
 	}
 	defer h.close()
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("%w: %w: start %s: %w", errors.ErrUnsupported, registry.ErrSupervisor, i.executable, err)
+		return refusal(fmt.Errorf("%w: start %s: %w", registry.ErrSupervisor, i.executable, err))
 	}
-	_, err = h.shake(barrierDeadline)
+	if err := h.shakeFirst(ctx, cmd); err != nil {
+		return err
+	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	if err != nil {
-		return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
-	}
 	probed.Store(key, true)
 	return nil
 }
@@ -169,15 +159,14 @@ func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.
 	if err != nil {
 		return nil, err
 	}
-	m, err := h.shake(startDeadline)
+	m, err := h.shake(i.backends.closing())
 	if err != nil {
-		_ = cmd.Process.Kill()
-		abandon(cmd)
-		h.close()
-		return nil, err
+		h.giveUp(cmd)
+		return nil, cmp.Or(contextEnded(&before), err)
 	}
 	t := newTree(h, cmd, &i.backends)
-	t.started(m)
+	t.started(m) // before a Close can see it: that ends what it knows of
+	i.backends.add(t)
 	go t.follow()
 	return t, nil
 }
@@ -201,6 +190,7 @@ func (i *supervised) wrap(cmd *exec.Cmd, opts registry.StartOptions) (registry.P
 		return nil, err
 	}
 	t := newTree(h, cmd, &i.backends)
+	i.backends.add(t)
 	go t.followWrapped()
 	return t, nil
 }
@@ -308,13 +298,24 @@ func (h *handshake) start(cmd *exec.Cmd) error {
 
 // shake tells the supervisor about the backend and waits until the backend has
 // exec'd, or for a probe, until everything is in place. By then the owner is
-// watched.
-func (h *handshake) shake(limit time.Duration) (supervisor.Message, error) {
+// watched. It waits for as long as ctx does: a busy host delays a start, and if
+// proxy or supervisor ends, that is heard at once.
+func (h *handshake) shake(ctx context.Context) (supervisor.Message, error) {
+	stop := context.AfterFunc(ctx, func() { _ = h.channel.SetDeadline(time.Unix(1, 0)) })
+	m, err := h.exchange()
+	if !stop() {
+		err = h.owner.error("start "+h.path, context.Cause(ctx))
+	}
+	return m, err
+}
+
+func (h *handshake) exchange() (supervisor.Message, error) {
 	h.dropTheirs()
-	_ = h.channel.SetDeadline(time.Now().Add(limit))
-	defer h.channel.SetDeadline(time.Time{})
 	var none supervisor.Message
 	fail := func(err error) error {
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+			err = fmt.Errorf("it ended before the backend was started; was it killed, or is the executable no contain supervisor? (%w)", io.ErrUnexpectedEOF)
+		}
 		return h.owner.error("start "+h.path, fmt.Errorf("%w: %w", registry.ErrSupervisor, err))
 	}
 	if _, err := h.channel.Write(h.spec); err != nil {
@@ -323,9 +324,6 @@ func (h *handshake) shake(limit time.Duration) (supervisor.Message, error) {
 	for {
 		m, err := readMessage(h.channel)
 		if err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
-				err = fmt.Errorf("it ended before the backend was started; was it killed, or is the executable no contain supervisor? (%w)", io.ErrUnexpectedEOF)
-			}
 			return none, fail(err)
 		}
 		switch m.Op {
@@ -349,6 +347,23 @@ func (h *handshake) shake(limit time.Duration) (supervisor.Message, error) {
 			return m, nil
 		}
 	}
+}
+
+// giveUp ends what has been started, and returns when nothing of it runs.
+func (h *handshake) giveUp(cmd *exec.Cmd) {
+	var init proctree.Process
+	if h.owner.initFlags != 0 && h.proxy != 0 {
+		init, _ = initAndLeader(h.proxy)
+	}
+	if conn, err := h.channel.SyscallConn(); err == nil {
+		shutdownWrite(conn)
+	}
+	_ = cmd.Process.Kill()
+	abandon(cmd)
+	_ = h.channel.SetDeadline(time.Now().Add(registry.SupervisorKillDeadline))
+	_, _ = io.Copy(io.Discard, h.channel) // until the supervisor has ended
+	awaitInit(init)
+	h.close()
 }
 
 var refusals = map[supervisor.Refusal]string{
@@ -422,9 +437,7 @@ type tree struct {
 }
 
 func newTree(h *handshake, cmd *exec.Cmd, b *backends) *tree {
-	t := &tree{h: h, cmd: cmd, backends: b, done: make(chan struct{}), reap: -1}
-	b.add(t)
-	return t
+	return &tree{h: h, cmd: cmd, backends: b, done: make(chan struct{}), reap: -1}
 }
 
 func (t *tree) started(m supervisor.Message) {
@@ -538,18 +551,33 @@ func (t *tree) follow() {
 // lose takes note that the supervisor has ended without a report.
 func (t *tree) lose() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.exited = true
-	if t.h.owner.initFlags != 0 {
-		// The kernel has ended the tree with its init. The proxy may be stopped, and
-		// then has not seen it.
-		if t.begun {
-			_ = t.cmd.Process.Signal(syscall.SIGCONT)
+	begun, init := t.begun, t.supervisor
+	if t.h.owner.initFlags == 0 {
+		defer t.mu.Unlock()
+		if t.lost = t.leader != 0; t.lost { // else it was wrapped, and never started
+			t.backends.lose(t.leader)
 		}
 		return
 	}
-	if t.lost = t.leader != 0; t.lost { // else it was wrapped, and never started
-		t.backends.lose(t.leader)
+	t.mu.Unlock()
+	// The kernel ends the tree with its init. The proxy may be stopped, and then has
+	// not seen it.
+	if begun {
+		_ = t.cmd.Process.Signal(syscall.SIGCONT)
+	}
+	awaitInit(init)
+}
+
+// awaitInit returns when nothing is left of a PID namespace whose init is ending. An
+// exiting process closes its files first, then kills and reaps all that is in its
+// namespace, and is a zombie only then: zap_pid_ns_processes in kernel/pid_namespace.c.
+func awaitInit(init proctree.Process) {
+	for pause := 100 * time.Microsecond; init.PID != 0; pause = min(2*pause, 100*time.Millisecond) {
+		if now, err := proctree.Lookup(init.PID); err != nil || !now.Same(init) || now.Zombie {
+			return
+		}
+		time.Sleep(pause)
 	}
 }
 
@@ -624,11 +652,10 @@ func (t *tree) Kill() error {
 	t.mu.Lock()
 	begun, leader := t.begun, t.leader
 	t.mu.Unlock()
-	if !begun { // wrapped and not started: there is nothing, and will be nothing
-		t.h.close()
-		return nil
+	if !begun { // wrapped, and not known to have been started: there will be nothing
+		t.h.dropTheirs()
 	}
-	if leader == 0 { // being started: the owner's end is an order that is always heard
+	if leader == 0 { // if it is being started: the owner's end is an order that is always heard
 		conn, err := t.h.channel.SyscallConn()
 		if err == nil {
 			shutdownWrite(conn)
