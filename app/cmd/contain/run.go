@@ -195,7 +195,7 @@ func runCommand(cfg containment.Config, opts registry.RunOptions, args []string)
 		result, err = containment.Run(context.Background(), cfg, script, opts)
 		return result, launch.Explain(script, err)
 	}
-	return result, launch.Explain(cmd, err)
+	return result, explainProc(launch.Explain(cmd, err))
 }
 
 // apply replaces the exit code of a command that has ended.
