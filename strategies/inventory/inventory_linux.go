@@ -160,13 +160,16 @@ func (s *snapshot) supervised(p proctree.Process) (*tracked, bool) {
 	if !ok || !slices.Equal(status(p.PID, "SigBlk"), []string{allBlocked}) || !fork(p.PID, proxy.PID) {
 		return nil, false
 	}
+	if guardian(proxy) {
+		proxy = s.byPID[proxy.PPID]
+	}
 	owner := proxy
 	if named(proxy) { // in contain run the command is its own proxy
 		owner = s.byPID[proxy.PPID]
 	}
 	members := proctree.Alive(proctree.Below(s.table, p.PID))
 	leader, ok := first(members, p.PID)
-	if !ok {
+	if !ok || guardian(p) && named(leader) && fork(leader.PID, p.PID) && guardian(leader) {
 		return nil, false
 	}
 	strategy := "linux/subreaper"
@@ -179,6 +182,12 @@ func (s *snapshot) supervised(p proctree.Process) (*tracked, bool) {
 	c.proxy = proxy
 	c.members = func() ([]proctree.Process, error) { return below(p) }
 	return c, true
+}
+
+// guardian reports whether p can be the guardian of a supervisor, or one: unlike a
+// proxy it has blocked every signal.
+func guardian(p proctree.Process) bool {
+	return named(p) && slices.Equal(status(p.PID, "SigBlk"), []string{allBlocked})
 }
 
 // below returns what is alive under the supervisor p, and p itself.

@@ -34,6 +34,7 @@ var roles = map[string]func(){
 	"counter": counter,
 	"queue":   queue,
 	"tracer":  tracer,
+	"refuser": refuser,
 }
 
 // A role is played before TestMain, which would take the child for the whole test.

@@ -270,37 +270,6 @@ func TestSupervisorKilledWaiting(t *testing.T) {
 	})
 }
 
-// TestSupervisorKilledForeign: a contain that has children which it did not start, of a
-// shell that replaced itself by it, ends none of them for its own.
-func TestSupervisorKilledForeign(t *testing.T) {
-	eachSetting(t, func(t *testing.T, s *setting) {
-		a := append([]string{"-c", `sleep 1000 >/dev/null 2>&1 & echo $!; exec "$@"`, "sh"}, s.args("--", "sh", "-c", `read x; kill -KILL $PPID; exec sleep 1000`)...)
-		if s.strategy == "linux/pidns" {
-			t.Skip("the command cannot signal its init")
-		}
-		p := start(t, s.command("sh", a...))
-		pid, err := strconv.Atoi(p.hear("the PID"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		foreign, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(foreign)
-		p.in.Close()
-		code := p.code()
-		if err := unix.PidfdSendSignal(foreign, unix.SIGKILL, nil, 0); err != nil {
-			t.Errorf("it ended what was not its own: %v", err)
-		}
-		// Where there is no cgroup, what the command may have left cannot be found.
-		want := map[string]int{"linux/cgroup": 137, "linux/subreaper": 125}[s.strategy]
-		if code != want {
-			t.Errorf("exit code %d, want %d; %s", code, want, p.stderr())
-		}
-	})
-}
-
 // TestTerminalPipeline: contain run at the head of a pipeline, and in the middle.
 func TestTerminalPipeline(t *testing.T) {
 	eachSetting(t, func(t *testing.T, s *setting) {

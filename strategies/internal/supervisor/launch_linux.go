@@ -32,6 +32,8 @@ type launch struct {
 	// rename overwrites the supervisor's copy of the argument list with Argv0.
 	rename     bool
 	nameForced bool // say who had to be killed
+	// guarded puts a guardian between the proxy and the supervisor.
+	guarded bool
 	// nofile is the leader's limit on open files, none if its max is 0.
 	nofile rlimit
 }
@@ -79,9 +81,13 @@ func (l *launch) start() (child, error) {
 	if err := r.setRewrite(l.rewrite); err != nil {
 		return child{}, err
 	}
-	r.nameForced, r.nofile = l.nameForced, l.nofile
+	r.nameForced, r.nofile, r.guarded = l.nameForced, l.nofile, l.guarded
 	r.skipKernelSignal, r.exitWhenLate, r.mirrorStops = l.skipKernelSignal, l.exitWhenLate, l.mirrorStops
-	r.proxy, _ = unix.PidfdOpen(os.Getpid(), 0) // -1 before Linux 5.3
+	r.proxyPID = os.Getpid()
+	r.proxy, _ = unix.PidfdOpen(r.proxyPID, 0) // -1 before Linux 5.3
+	if l.channel < 0 {                         // the proxy is the owner; of the relay somebody else may hold an end
+		r.owner = r.proxy
+	}
 	r.supervisorPidfd, r.children = -1, -1
 	var self [32]byte
 	n, _ := unix.Readlink("/proc/self", self[:])

@@ -13,6 +13,7 @@ type rawState struct {
 
 	// The backend.
 	probe            bool
+	guarded          bool           // a guardian is between the proxy and the supervisor
 	path             unsafe.Pointer // these are into a block
 	argv, envp       unsafe.Pointer
 	pidTexts         [4]unsafe.Pointer // where in the environment the leader's PID belongs
@@ -48,6 +49,7 @@ type rawState struct {
 	// Descriptors, -1 where there is none.
 	owner, parent int // poll readable when that process is gone
 	proxy         int // a pidfd
+	proxyPID      int
 	channel       int // to the owner
 	relay         int // siginfo records from the proxy; its end is the proxy's end
 	relayWrite    int
@@ -137,6 +139,11 @@ type rawAttr struct {
 //go:norace
 func (r *rawState) supervise() {
 	r.prepare()
+	if r.guarded {
+		if pid := r.forkGuarded(); pid > 0 {
+			r.guardian(pid)
+		}
+	}
 	if r.initflags != 0 && r.failed == StepNone {
 		r.becomeInit()
 	}
@@ -693,6 +700,7 @@ const (
 	siKernel     = 0x80
 	siPollIn     = 1   // about a message of ours, see wakeByMessage
 	siSupervisor = -77 // sent by signalProxy
+	siParentGone = -78 // no signal: pollParent has seen the parent's end
 )
 
 // readRelay forwards one signal that the proxy received, or notices the
@@ -706,8 +714,13 @@ func (r *rawState) readRelay() {
 	case n == siginfoSize:
 		sig := int(*(*int32)(unsafe.Pointer(&r.buf[0])))
 		code := *(*int32)(unsafe.Pointer(&r.buf[8]))
-		if code == siSupervisor || code == siPollIn && sig == int(unix.SIGCONT) {
+		pid := *(*int32)(unsafe.Pointer(&r.buf[siginfoPID*4]))
+		if code == siSupervisor || code == siPollIn && sig == int(unix.SIGCONT) || r.proxy < 0 && r.initflags == 0 && int(pid) == r.supervisorPID {
 			return // our own
+		}
+		if code == siParentGone {
+			r.parentEnded()
+			return
 		}
 		if code == siKernel && sig == int(unix.SIGHUP) { // the terminal is lost: that ends the tree
 			r.askEnd(r.parentEndGrace)
@@ -809,6 +822,9 @@ func (r *rawState) reap() {
 			next := r.nameNext()
 			if next == -int(unix.ECHILD) {
 				r.note(Empty)
+			} else if next < 0 { // a seccomp filter refuses waitid
+				r.nameForced = false
+				continue
 			}
 			if next <= 0 { // who ends now is named when this comes back
 				return
@@ -988,9 +1004,15 @@ func (r *rawState) mirrorStop() {
 //go:nosplit
 //go:norace
 func (r *rawState) signalProxy(sig unix.Signal) {
+	e := -int(unix.ENOSYS)
 	if r.proxy >= 0 {
 		r.info[0], r.info[2] = int32(sig), siSupervisor
-		sys(unix.SYS_PIDFD_SEND_SIGNAL, uintptr(r.proxy), uintptr(sig), uintptr(unsafe.Pointer(&r.info[0])), 0, 0)
+		e = sys(unix.SYS_PIDFD_SEND_SIGNAL, uintptr(r.proxy), uintptr(sig), uintptr(unsafe.Pointer(&r.info[0])), 0, 0)
+	}
+	// Linux before 5.3, or a seccomp filter: as the parent of this process it has not
+	// been waited for, so its PID is its own.
+	if (e == -int(unix.ENOSYS) || e == -int(unix.EPERM)) && r.initflags == 0 && sys(unix.SYS_GETPPID, 0, 0, 0, 0, 0) == r.proxyPID {
+		sys(unix.SYS_KILL, uintptr(r.proxyPID), uintptr(sig), 0, 0, 0)
 	}
 }
 

@@ -71,23 +71,24 @@ var ErrParentGone = errors.New("the process that started this one has ended alre
 // It takes over the process's signals and closes its descriptors, so it can be
 // called once, by a program that does nothing else.
 func Run(ctx context.Context, s *RunSpec) (Result, error) {
-	parent := -1
+	parent, ppid := -1, os.Getppid()
 	if s.DieWithParent {
 		var err error
-		if parent, err = watchParent(); err != nil {
+		if parent, err = watchParent(ppid); err != nil {
 			return Result{}, err
 		}
 	}
 	// As a subreaper this process takes over if the supervisor is killed. Not if
-	// it came with children: those it did not start.
+	// it came with children, see forkGuarded; an init's end is the kernel's.
 	childless := !hasChildren()
+	guarded := !childless && s.InitFlags == 0
 	if childless {
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	}
 	l := launch{
 		spec: &s.Spec, ignored: s.Ignored, channel: -1, parent: parent, grace: s.Grace,
 		exitWhenLate: true, mirrorStops: true, rewrite: s.Rewrite, rename: true,
-		nameForced: s.OnForced != nil,
+		nameForced: s.OnForced != nil, guarded: guarded,
 	}
 	l.groupOf, l.skipKernelSignal = runGroup()
 	l.groupShared = l.groupOf > 0
@@ -107,7 +108,20 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 	if err != nil {
 		return Result{}, &StartError{StepFork, err}
 	}
+	if s.DieWithParent && parent < 0 && ppid != 0 {
+		go pollParent(ppid)
+	}
 	return supervised(ctx, s, c, childless)
+}
+
+// pollParent tells the supervisor of the parent's end where no pidfd can: before
+// Linux 5.3, or under a seccomp filter.
+func pollParent(ppid int) {
+	for os.Getppid() == ppid {
+		time.Sleep(100 * time.Millisecond)
+	}
+	info := [siginfoSize / 4]int32{2: siParentGone}
+	_, _ = unix.Write(raw.relayWrite, unsafe.Slice((*byte)(unsafe.Pointer(&info)), siginfoSize))
 }
 
 // originalNofile returns the limit on open files that this process was started
@@ -145,11 +159,12 @@ func supervised(ctx context.Context, s *RunSpec, c child, childless bool) (Resul
 	}
 	stop := context.AfterFunc(ctx, hangUp)
 	defer stop()
+	var guardian unix.WaitStatus // how it has ended, if there is one
 	switch {
 	case childless && os.Getpid() != 1 && s.InitFlags == 0:
 		f.untilEnded()
 		waitSoon(c.pid)
-	case s.InitFlags == 0 && s.OnForced == nil: // what it is told can wait
+	case childless && s.InitFlags == 0 && s.OnForced == nil: // what it is told can wait
 		waitFor(c.pid)
 		f.follow()
 	default:
@@ -158,19 +173,20 @@ func supervised(ctx context.Context, s *RunSpec, c child, childless bool) (Resul
 		}
 		over := make(chan struct{})
 		go func() { defer close(over); f.follow() }()
-		waitFor(c.pid)
+		guardian = waitFor(c.pid)
+		if !childless {
+			hangUp() // if it was the guardian that was killed, the supervisor ends the tree
+		}
 		<-over
 	}
 	if !f.ended { // the supervisor was killed
 		status := uint32(unix.SIGKILL)
-		if childless || os.Getpid() == 1 {
+		if childless {
 			var empty bool
 			status, f.result.Forced, empty = endOrphans(&s.Spec, f.leader)
 			f.result.Late = !empty
-		} else {
-			// What it left is not among this process's children, and others are. Who
-			// called has the cgroup, if there is one; a PID namespace ends with its init.
-			f.result.Late = s.KillFD < 0 && s.InitFlags == 0
+		} else { // a PID namespace ends with its init
+			f.result.Late = s.InitFlags == 0 && guardian != 0
 		}
 		if !f.mirrored {
 			f.result.Status = unix.WaitStatus(status)
@@ -368,11 +384,11 @@ func (b *inbox) holdsEnd() bool {
 
 // waitFor reaps children until pid has ended: as PID 1 this process adopts
 // others, too.
-func waitFor(pid int) {
+func waitFor(pid int) (status unix.WaitStatus) {
 	for {
-		got, err := unix.Wait4(-1, nil, unix.WALL, nil)
+		got, err := unix.Wait4(-1, &status, unix.WALL, nil)
 		if got == pid || err == unix.ECHILD {
-			return
+			return status
 		}
 	}
 }
@@ -428,8 +444,9 @@ func runGroup() (groupOf int, skipKernelSignal bool) {
 
 // watchParent opens a pidfd of the parent process: of the process, where a
 // parent-death signal would end us when the thread that forked us exits.
-func watchParent() (int, error) {
-	ppid := os.Getppid()
+//
+// Where none can be opened it returns -1, and what pollParent can do is left.
+func watchParent(ppid int) (int, error) {
 	if ppid == 0 { // in another PID namespace: nothing to refer to
 		return -1, nil
 	}
@@ -445,8 +462,11 @@ func watchParent() (int, error) {
 		_ = unix.Close(fd)
 		return -1, ErrParentGone
 	}
-	if err == unix.ESRCH {
+	switch {
+	case err == unix.ESRCH, os.Getppid() != ppid:
 		return -1, ErrParentGone
+	case err == unix.ENOSYS, err == unix.EPERM, err == unix.EACCES:
+		return -1, nil
 	}
 	return fd, os.NewSyscallError("pidfd_open", err)
 }

@@ -1,0 +1,61 @@
+package supervisor
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// forkGuarded makes this process the guardian of a supervisor, whose PID it returns;
+// in the supervisor it returns 0. A guardian takes over if the supervisor is killed, as contain run
+// itself does where it can be a subreaper: not where it came with children, as one
+// does that has replaced a shell (sidecar & exec contain run …). It would then adopt
+// what those leave, and could not tell that from what a supervisor has left.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) forkGuarded() (supervisor int) {
+	if !r.check(StepSubreaper, sys(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) {
+		return 0
+	}
+	if supervisor = fork(0); !r.check(StepFork, supervisor) {
+		return 0
+	}
+	return supervisor
+}
+
+// guardian is the life of a guardian. It never returns. It has no descriptor, so
+// that its life keeps nothing open, and no signal but SIGKILL ends it. If that does,
+// contain run has the supervisor end its tree.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) guardian(supervisor int) {
+	sys(unix.SYS_SETSID, 0, 0, 0, 0, 0)
+	sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0) // it may have been stopped
+	r.nkeep = 0
+	r.closeAllButKept()
+	sys(unix.SYS_CHDIR, uintptr(unsafe.Pointer(&rootDir[0])), 0, 0, 0, 0)
+	for options := uintptr(unix.WALL); ; {
+		var status uint32
+		pid := sys(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), options, 0, 0)
+		switch {
+		case pid == -int(unix.ECHILD):
+			exit(0)
+		case pid == supervisor && status == 0: // it has done its work, or has said what is left
+			exit(0)
+		case pid == supervisor:
+			r.openChildren()
+			options |= unix.WNOHANG
+			r.killFrom = nowMillis(&r.ts)
+		case pid == 0 && nowMillis(&r.ts)-r.killFrom >= r.killDeadline:
+			exit(guardianLate)
+		case pid == 0:
+			r.signalChildren(r.killSignal)
+			poll(nil, 0, 1, &r.ts)
+		}
+	}
+}
+
+// guardianLate is the exit status of a guardian that could not end all in time.
+const guardianLate = 1
