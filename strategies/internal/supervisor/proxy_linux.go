@@ -320,10 +320,12 @@ func endOrphans(s *Spec, leader int) (status uint32, forced int, empty bool) {
 	r.children, r.killSignal = children, uintptr(s.KillSignal)
 	// What an init sends to everyone would from here reach the whole host.
 	r.initflags = 0
-	deadline := nowMillis(&raw.ts) + s.KillDeadline.Milliseconds()
-	for nowMillis(&raw.ts) < deadline {
+	r.killing = true
+	deadline := nowMillis(&r.ts) + s.KillDeadline.Milliseconds()
+	for {
 		r.killChildren()
-		for {
+		late := nowMillis(&r.ts) >= deadline
+		for n := 0; n < reapAtOnceKilling && (r.alive == 0 || late); n++ { // see reap
 			var ws unix.WaitStatus
 			got, err := unix.Wait4(-1, &ws, unix.WNOHANG|unix.WALL, nil)
 			if got == leader && got > 0 {
@@ -339,9 +341,11 @@ func endOrphans(s *Spec, leader int) (status uint32, forced int, empty bool) {
 				break
 			}
 		}
-		poll(nil, 0, 1, &raw.ts)
+		if late {
+			return status, forced, false
+		}
+		poll(nil, 0, 1, &r.ts)
 	}
-	return status, forced, false
 }
 
 // mirror ends this process as the leader ended: the same exit code, or the same

@@ -84,7 +84,9 @@ type rawState struct {
 	stopChanged    bool
 	leaderStatus   uint32
 	started        bool
+	unreaped       bool // there may be more to wait for
 	killing        bool
+	alive          int // children who have just been killed and have not ended yet
 	killFrom       int64
 	late           bool
 	graceUntil     int64
@@ -100,16 +102,16 @@ type rawState struct {
 	waitedForEnd bool
 
 	// Room for what the kernel reads and writes.
-	out   Message
-	says  Message // the leader's out
-	ts    timespec
-	act   kernelSigaction
-	clone cloneArgs
-	caps  [2]capData
-	info  [siginfoSize / 4]int32
-	ended [siginfoSize / 4]int32
-	named [2]Message
-	buf   [4096]byte
+	out    Message
+	says   Message // the leader's out
+	ts     timespec
+	act    kernelSigaction
+	clone  cloneArgs
+	caps   [2]capData
+	info   [siginfoSize / 4]int32
+	upNext [siginfoSize / 4]int32
+	named  [2]Message
+	buf    [4096]byte
 }
 
 // rlimit is struct rlimit64 of prlimit(2).
@@ -496,11 +498,15 @@ func (r *rawState) loop() {
 		if r.fds[atSignals].revents != 0 {
 			sys(unix.SYS_READ, uintptr(r.signals), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
 		}
-		r.reap() // first: what is done with a signal depends on what the leader does
 		if r.fds[atOwner].revents != 0 {
 			r.fds[atOwner].fd = -1
 			r.note(OwnerGone)
+			r.decide() // before there is time for anything else
 		}
+		if r.killing {
+			r.killChildren()
+		}
+		r.reap() // before what follows: what is done with a signal depends on what the leader does
 		if r.fds[atParent].revents != 0 {
 			r.parentEnded()
 			r.signalLeader()
@@ -532,17 +538,25 @@ func (r *rawState) loop() {
 		}
 		r.startGrace()
 		r.clocks()
-		for e := EndAsked; e <= DeadlinePassed; e++ {
-			if r.events&(1<<e) != 0 {
-				r.do(r.machine.Step(e))
-			}
-		}
-		r.events = 0
-		if r.killing {
-			r.openChildren()
+		killing := r.killing
+		r.decide()
+		if r.killing && !killing {
 			r.killChildren()
 		}
 	}
+}
+
+// decide hands what was noted to the machine, and does what that says.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) decide() {
+	for e := EndAsked; e <= DeadlinePassed; e++ {
+		if r.events&(1<<e) != 0 {
+			r.do(r.machine.Step(e))
+		}
+	}
+	r.events = 0
 }
 
 // overWithin is how many milliseconds after its start a command's end is waited for
@@ -569,6 +583,9 @@ func (r *rawState) mayBeOver(ms int) bool {
 //go:nosplit
 //go:norace
 func (r *rawState) timeout() int {
+	if r.unreaped {
+		return 0
+	}
 	if r.killing {
 		return 5
 	}
@@ -807,16 +824,34 @@ func (r *rawState) signalLeader() {
 	}
 }
 
-// reap waits for every child that has ended. ECHILD is the proof that nothing
-// is left: whatever the leader started is our descendant, and an orphan is our child.
+// Bounds of what is reaped before this process looks again who is gone and whom to
+// kill: more may end than it can ever reap. It is few as long as the owner's end is what
+// to look for, because among hundreds that fork and exit one wait takes a millisecond.
+const (
+	reapAtOnce        = 4
+	reapAtOnceKilling = 1000
+)
+
+// reap waits for children that have ended. ECHILD is the proof that nothing is left:
+// whatever the leader started is our descendant, and an orphan is our child.
+//
+// What is killed is not reaped before all of our children have ended. As a zombie
+// each keeps its place in pids.max and RLIMIT_NPROC, so whoever has not been killed yet
+// cannot fork; a fork bomb would fill the room up faster than it is found. When no
+// child of ours lives nobody does: a zombie has no children.
 //
 //go:nosplit
 //go:norace
 func (r *rawState) reap() {
-	// While killing it comes back soon, and must not be kept by what dies faster
-	// than it is reaped.
-	for n := 0; n < 1000 || !r.killing; n++ {
-		var status uint32
+	most := reapAtOnce
+	if r.killing {
+		most = reapAtOnceKilling
+	}
+	r.unreaped = false
+	if r.killing && r.alive > 0 && !r.late {
+		return
+	}
+	for range most {
 		which := ^uintptr(0)
 		if r.killing && r.nameForced && r.forced < maxNamed {
 			next := r.nameNext()
@@ -835,29 +870,46 @@ func (r *rawState) reap() {
 				r.keepName(r.readName())
 			}
 		}
-		pid := sys(unix.SYS_WAIT4, which, uintptr(unsafe.Pointer(&status)), unix.WNOHANG|unix.WALL|unix.WUNTRACED|unix.WCONTINUED, 0, 0)
-		switch {
-		case pid > 0 && status&0xff == 0x7f: // WIFSTOPPED
-			r.leaderStops(pid, true)
-		case pid > 0 && status == 0xffff: // WIFCONTINUED
-			r.leaderStops(pid, false)
-		case pid > 0:
-			if pid == r.leader {
-				r.leaderExited, r.leaderStatus = true, status
-			}
-			if r.killing && uintptr(status&0x7f) == r.killSignal {
-				r.forced++
-				if r.nameForced && r.named[0].A == uint32(pid) {
-					r.tellForced()
-				}
-			}
-		case pid == -int(unix.ECHILD):
+		pid := r.wait(which)
+		if pid == -int(unix.ECHILD) {
 			r.note(Empty)
-			return
-		default:
+		}
+		if pid <= 0 {
 			return
 		}
 	}
+	r.unreaped = true
+	if !r.leaderExited {
+		r.wait(uintptr(r.leader))
+	}
+}
+
+// wait takes note of one child that has ended, stopped or continued: of one in
+// particular, or of any. It returns its PID, 0 if there is none, or -errno.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) wait(which uintptr) int {
+	var status uint32
+	pid := sys(unix.SYS_WAIT4, which, uintptr(unsafe.Pointer(&status)), unix.WNOHANG|unix.WALL|unix.WUNTRACED|unix.WCONTINUED, 0, 0)
+	switch {
+	case pid <= 0:
+	case status&0xff == 0x7f: // WIFSTOPPED
+		r.leaderStops(pid, true)
+	case status == 0xffff: // WIFCONTINUED
+		r.leaderStops(pid, false)
+	default:
+		if pid == r.leader {
+			r.leaderExited, r.leaderStatus = true, status
+		}
+		if r.killing && uintptr(status&0x7f) == r.killSignal {
+			r.forced++
+			if r.nameForced && r.named[0].A == uint32(pid) {
+				r.tellForced()
+			}
+		}
+	}
+	return pid
 }
 
 // nameNext puts the next child to be waited for into r.named and returns its PID; 0
@@ -866,14 +918,14 @@ func (r *rawState) reap() {
 //go:nosplit
 //go:norace
 func (r *rawState) nameNext() int {
-	r.ended[siginfoPID] = 0
-	e := sys(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&r.ended[0])), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0)
-	pid := r.ended[siginfoPID]
+	r.upNext[siginfoPID] = 0
+	e := sys(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&r.upNext[0])), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0)
+	pid := r.upNext[siginfoPID]
 	r.named[0].A = 0
 	if e < 0 {
 		return e
 	}
-	if pid > 0 && r.ended[siginfoStatus] == int32(r.killSignal) { // the signal, else an exit code: it ended by itself
+	if pid > 0 && r.upNext[siginfoStatus] == int32(r.killSignal) { // the signal, else an exit code: it ended by itself
 		r.named[0] = Message{Op: OpForced, A: uint32(pid)}
 		r.named[1] = Message{Op: OpForcedName}
 	}
@@ -1039,7 +1091,22 @@ func (r *rawState) killChildren() {
 		// All at once, whatever their uid; what moved itself out is below still.
 		sys(unix.SYS_PWRITE64, uintptr(r.killFD), uintptr(unsafe.Pointer(&one[0])), 1, 0, 0)
 	}
+	r.openChildren()
 	r.signalChildren(r.killSignal)
+}
+
+// listAtOnce is how much of the list of children is read at a time: who forks and exits
+// at every moment is not to be gone when its turn comes.
+const listAtOnce = 128
+
+// ended reports whether a child has ended, and leaves its status where it is.
+//
+//go:nosplit
+//go:norace
+func (r *rawState) ended(pid int) bool {
+	r.upNext[siginfoPID] = 0
+	sys(unix.SYS_WAITID, unix.P_PID, uintptr(pid), uintptr(unsafe.Pointer(&r.upNext[0])), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0)
+	return r.upNext[siginfoPID] != 0
 }
 
 // signalChildren sends sig to every child.
@@ -1053,10 +1120,11 @@ func (r *rawState) signalChildren(sig uintptr) {
 		sys(unix.SYS_KILL, ^uintptr(0), sig, 0, 0, 0)
 		return
 	}
+	r.alive = 0
 	sys(unix.SYS_LSEEK, uintptr(r.children), 0, unix.SEEK_SET, 0, 0)
 	pid := 0
 	for {
-		n := sys(unix.SYS_READ, uintptr(r.children), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
+		n := sys(unix.SYS_READ, uintptr(r.children), uintptr(unsafe.Pointer(&r.buf[0])), listAtOnce, 0, 0)
 		if n <= 0 {
 			return
 		}
@@ -1066,8 +1134,8 @@ func (r *rawState) signalChildren(sig uintptr) {
 				pid = pid*10 + int(c-'0')
 				continue
 			}
-			if pid > 0 {
-				sys(unix.SYS_KILL, uintptr(pid), sig, 0, 0, 0)
+			if pid > 0 && !(r.killing && r.ended(pid)) && sys(unix.SYS_KILL, uintptr(pid), sig, 0, 0, 0) == 0 {
+				r.alive++
 			}
 			pid = 0
 		}

@@ -29,6 +29,9 @@ func runWatcher(s *Spec, channel int) {
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &ignore, nil)
 	forRelayed(IgnoredSignals(), func(sig int) { setDisposition(sig, sigIgn, &raw.act) })
 
+	// Open already: among hundreds that fork without pause each call may be a long wait.
+	kill, killErr := unix.Open(s.Watch+"/cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+
 	// The owner's descriptors were opened before this process started: once it
 	// says ready, the owner's end cannot be missed.
 	writeMessage(channel, OpReady, 0, 0)
@@ -45,6 +48,9 @@ func runWatcher(s *Spec, channel int) {
 		if err != nil || n > 0 {
 			break
 		}
+	}
+	if killErr == nil {
+		_, _ = unix.Write(kill, one[:]) // before all else; what it cannot do, End can
 	}
 	deadline := time.Now().Add(s.KillDeadline)
 	for cgroupfs.Group(s.Watch).End(deadline) != nil {
