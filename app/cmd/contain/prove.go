@@ -86,7 +86,12 @@ type proof struct {
 	Proved   bool       `json:"proved"`
 	Rows     []proofRow `json:"rows"`
 	Unusable []unusable `json:"unusable"`
+	// Unproved names those of which that is said in their description.
+	Unproved []string `json:"unproved,omitempty"`
 }
+
+// reports is where an outcome of interest to the authors goes.
+const reports = "https://github.com/seed329817d7/contain/issues"
 
 // proofRow is one event of one strategy.
 type proofRow struct {
@@ -170,6 +175,9 @@ func (o *proof) choose(ctx context.Context, reg *registry.Registry, names []stri
 			continue
 		}
 		chosen = append(chosen, d)
+		if d.Unproved != "" {
+			o.Unproved = append(o.Unproved, d.Name)
+		}
 	}
 	return chosen, nil
 }
@@ -259,6 +267,9 @@ func (o *proof) render(format string) (string, error) {
 	}
 	for _, u := range o.Unusable {
 		writeWrapped(&b, u.Name+" does not work here: "+u.Reason)
+	}
+	for _, name := range o.Unproved {
+		writeWrapped(&b, name+" had not been run on this system by its authors. Whether it is proved here or not, tell them: contain prove -o json "+name+", and contain version, to "+reports)
 	}
 	return b.String(), nil
 }

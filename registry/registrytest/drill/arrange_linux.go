@@ -1,18 +1,11 @@
 package drill
 
 import (
-	"fmt"
-	"io"
-	"os"
 	"os/exec"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-// strangerUID is a user that nothing else is likely to run under, nor another
-// driver, so that what RLIMIT_NPROC counts is the drill's own.
-var strangerUID = 1_000_000 + os.Getpid()
 
 // Limits that are low but leave room for a drill. A Go program has some ten
 // threads, and each counts as a process.
@@ -48,30 +41,4 @@ func arrange(owner *script, d Drill) (first *script, adapt func(*exec.Cmd)) {
 		first = &script{Role: roleOuter, Strategy: d.Strategy, Next: inner}
 	}
 	return first, adapt
-}
-
-// copyExecutable makes a copy that every user can execute: a test's is in a
-// directory that only its own user may enter.
-func copyExecutable(exe string) (path string, err error) {
-	in, err := os.Open(exe)
-	if err != nil {
-		return "", fmt.Errorf("copy this executable: %w", err)
-	}
-	defer in.Close()
-	out, err := os.CreateTemp("", "contain-drill-*")
-	if err != nil {
-		return "", fmt.Errorf("copy this executable: %w", err)
-	}
-	defer func() {
-		if e := out.Close(); err == nil {
-			err = e
-		}
-		if err != nil {
-			_ = os.Remove(out.Name())
-		}
-	}()
-	if _, err = io.Copy(out, in); err == nil {
-		err = out.Chmod(0o755)
-	}
-	return out.Name(), err
 }

@@ -1,4 +1,4 @@
-//go:build linux || windows
+//go:build linux || windows || darwin
 
 package drill
 
@@ -35,7 +35,7 @@ func detached(shape string) bool {
 
 // playMember is the life of one process of the tree.
 func playMember(s *script) {
-	prepareMember(s.Shape)
+	prepareMember(s)
 	if s.DropTo != 0 {
 		check("change the user", dropTo(s.DropTo))
 	}

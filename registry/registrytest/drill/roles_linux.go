@@ -39,23 +39,6 @@ func mountProc() error {
 	return os.NewSyscallError("mount /proc", unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""))
 }
 
-// set takes the limits on, for good.
-func (l *rlimits) set() error {
-	if l == nil {
-		return nil
-	}
-	for resource, value := range map[int]uint64{unix.RLIMIT_NOFILE: l.Files, unix.RLIMIT_NPROC: l.Processes} {
-		if value == 0 {
-			continue
-		}
-		// Package syscall's, which else would restore the old limit for children.
-		if err := syscall.Setrlimit(resource, &syscall.Rlimit{Cur: value, Max: value}); err != nil {
-			return os.NewSyscallError("setrlimit", err)
-		}
-	}
-	return nil
-}
-
 func bindToThread(a *syscall.SysProcAttr) { a.Pdeathsig = syscall.SIGKILL }
 
 // onThread runs f on an OS thread of its own and returns a function that ends
@@ -88,3 +71,6 @@ func onThread(f func()) (end func() error) {
 		return errors.New("the thread that started the backend does not exit")
 	}
 }
+
+// playLink is not how a chain is made here, see startChain.
+func playLink(*script) { fail(fmt.Errorf("a chain is made of forks on %s", runtime.GOOS)) }

@@ -35,8 +35,8 @@ func inherited(number string) *os.File {
 }
 
 // prepareMember sets up how a member of that shape ends by itself, or does not.
-func prepareMember(shape string) {
-	switch shape {
+func prepareMember(s *script) {
+	switch s.Shape {
 	case shapeIgnoring:
 		signal.Ignore(os.Interrupt, syscall.SIGTERM)
 	case shapeLeader:

@@ -384,8 +384,10 @@ func (h *host) live(look func(), rounds int) {
 // as kill knows.
 func (h *host) end(kill func() int) bool {
 	for range 2000 {
-		if kill() == 0 && kill() == 0 {
-			return true
+		if kill() == 0 {
+			if kill() == 0 {
+				return true
+			}
 		}
 		h.looks++
 		h.run(h.next(4))

@@ -14,11 +14,6 @@ import (
 )
 
 // System is the table of this host.
-//
-// proc_info(2) is what libproc calls. It is called by its number, which x/sys/unix
-// has, and not by way of libproc: a program that names a symbol which the libSystem
-// of an older macOS lacks, as proc_signal_with_audittoken, would not be loaded there,
-// while an older kernel answers an unknown call with EINVAL.
 type System struct{}
 
 // From <sys/proc_info.h> and proc_info_private.h.
@@ -57,20 +52,6 @@ type pipeFDInfo struct {
 type fdInfo struct {
 	fd   int32
 	kind uint32
-}
-
-// procInfo is proc_info(2), bsd/kern/proc_info.c.
-func procInfo(call, pid, flavor int, arg uint64, buf unsafe.Pointer, size uintptr) (int, error) {
-	for {
-		n, _, errno := unix.Syscall6(unix.SYS_PROC_INFO, uintptr(call), uintptr(pid), uintptr(flavor), uintptr(arg), uintptr(buf), size)
-		switch errno {
-		case 0:
-			return int(n), nil
-		case unix.EINTR:
-		default:
-			return 0, errno
-		}
-	}
 }
 
 // identify reads the numbers of a process, of a zombie as well (the argument 1).
