@@ -63,9 +63,12 @@ func (b *Backend) Done() <-chan struct{} { return b.proc.Done() }
 //
 // Stop may be called again, and by several goroutines at once. Of a backend that
 // is gone it returns an empty report.
-func (b *Backend) Stop(ctx context.Context) (Report, error) {
+func (b *Backend) Stop(ctx context.Context) (Report, error) { return b.stop(ctx, ctx) }
+
+// stop is Stop with a context of its own for the time after the order to kill.
+func (b *Backend) stop(ctx, killing context.Context) (Report, error) {
 	began := time.Now()
-	err := b.end(ctx)
+	err := b.end(ctx, killing)
 	b.mu.Lock()
 	report := Report{Forced: b.forced}
 	b.mu.Unlock()
@@ -84,7 +87,7 @@ func (b *Backend) Stop(ctx context.Context) (Report, error) {
 }
 
 // end escalates until the backend is gone. It returns what failed on the way.
-func (b *Backend) end(ctx context.Context) error {
+func (b *Backend) end(ctx, killing context.Context) error {
 	if b.gone() || b.proc.PID() == 0 { // a wrapped command that was never started
 		return nil
 	}
@@ -100,7 +103,7 @@ func (b *Backend) end(ctx context.Context) error {
 		}
 	}
 	killErr := b.kill()
-	waitFor(ctx, b.Done(), killTime)
+	waitFor(killing, b.Done(), killTime)
 	return compose(asked, killErr)
 }
 

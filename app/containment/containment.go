@@ -101,20 +101,20 @@ func Breakaway() StartOption {
 }
 
 // Start starts cmd as a backend, in place of cmd.Start, and leaves cmd as that
-// would: cmd.Process is set and cmd.Wait must be called. If it fails, nothing runs.
+// would: cmd.Process is set and cmd.Wait must be called. If it fails, nothing runs,
+// and the pipes that cmd.StdoutPipe and its like have made are closed. Where
+// cmd.Start itself would fail, before it looks for the program, the error is that
+// of cmd.Start.
 func (c *Containment) Start(cmd *exec.Cmd, opts ...StartOption) (*Backend, error) {
-	s, o, err := c.prepare("start", cmd, opts)
+	s, o, err := c.admit("start", cmd, opts)
 	if err != nil {
-		return nil, err
+		return nil, refuse(cmd, err)
 	}
-	if cmd.Err != nil {
-		// It fails with cmd.Err, as ever, and closes the pipes that cmd.StdoutPipe
-		// and its like have made.
-		return nil, &registry.Error{Op: "start " + cmd.Path, Strategy: s.name(), Err: cmd.Start()}
-	}
+	before := *cmd
 	p, err := s.in.Start(cmd, o)
+	giveBack(cmd, &before)
 	if err != nil {
-		return nil, err
+		return nil, refuse(cmd, err)
 	}
 	return s.track(cmd.Path, p), nil
 }
@@ -124,7 +124,7 @@ func (c *Containment) Start(cmd *exec.Cmd, opts ...StartOption) (*Backend, error
 // 0. Where the strategy cannot do that the error wraps errors.ErrUnsupported and
 // cmd is as it was.
 func (c *Containment) Wrap(cmd *exec.Cmd, opts ...StartOption) (*Backend, error) {
-	s, o, err := c.prepare("wrap", cmd, opts)
+	s, o, err := c.admit("wrap", cmd, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -135,9 +135,6 @@ func (c *Containment) Wrap(cmd *exec.Cmd, opts ...StartOption) (*Backend, error)
 	if !ok {
 		return fail(fmt.Errorf("it cannot contain a command that something else starts; use Start: %w", errors.ErrUnsupported))
 	}
-	if cmd.Err != nil {
-		return fail(cmd.Err)
-	}
 	path := cmd.Path // of the command, not of what Wrap puts there
 	p, err := w.Wrap(cmd, o)
 	if err != nil {
@@ -147,10 +144,21 @@ func (c *Containment) Wrap(cmd *exec.Cmd, opts ...StartOption) (*Backend, error)
 }
 
 // Close stops every backend that was started through this containment, all at
-// once, each as [Backend.Stop] does, and returns when nothing is left of them or
-// ctx is done. Start then fails with registry.ErrClosed. Closing again tries
-// again to end what the first Close has left.
+// once, each as [Backend.Stop] does, and returns when nothing is left of them. Start
+// then fails with registry.ErrClosed. Closing again tries again to end what the
+// first Close has left.
+//
+// A deadline of ctx shortens the grace, so that there is time to kill before it. A
+// ctx that is cancelled meanwhile ends the grace; what is left is killed and waited
+// for. One that is done when Close is called does neither, so a service may defer
+// Close with the context whose end made it stop: Close then takes up to the grace
+// and twice registry.SupervisorKillDeadline.
 func (c *Containment) Close(ctx context.Context) error {
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), c.cfg.grace()+2*registry.SupervisorKillDeadline)
+		defer cancel()
+	}
 	if err := c.takeTurn(ctx, "close"); err != nil {
 		return err
 	}
@@ -167,8 +175,8 @@ func (c *Containment) Close(ctx context.Context) error {
 	return err
 }
 
-// prepare checks what Start and Wrap have in common.
-func (c *Containment) prepare(verb string, cmd *exec.Cmd, opts []StartOption) (*session, registry.StartOptions, error) {
+// admit checks what Start and Wrap have in common.
+func (c *Containment) admit(verb string, cmd *exec.Cmd, opts []StartOption) (*session, registry.StartOptions, error) {
 	var o registry.StartOptions
 	s, state := c.current()
 	fail := func(op string, err error) (*session, registry.StartOptions, error) {
@@ -186,12 +194,42 @@ func (c *Containment) prepare(verb string, cmd *exec.Cmd, opts []StartOption) (*
 		return fail(op, ErrNotInstalled)
 	case state == StateClosed:
 		return fail(op, registry.ErrClosed)
-	case cmd.Process != nil:
-		return fail(op, errors.New("the command has been started already"))
 	case o.OnLeaderExit.String() == "invalid":
 		return fail(op, fmt.Errorf("OnLeaderExit(%d) is none of Kill, Wait and Leave", int(o.OnLeaderExit)))
 	}
-	return s, o, nil
+	return s, o, unstartable(cmd)
+}
+
+// unstartable returns the error with which cmd.Start would begin.
+func unstartable(cmd *exec.Cmd) error {
+	switch {
+	case cmd.Process != nil:
+		return errors.New("exec: already started")
+	case cmd.Err != nil:
+		return cmd.Err
+	case cmd.Path == "":
+		return errors.New("exec: no command")
+	}
+	return nil
+}
+
+// refuse lets a start fail with err as exec.Cmd.Start would: the pipes that
+// cmd.StdoutPipe and its like have made are closed, for nobody else will. Those of
+// a command that runs already stay open.
+func refuse(cmd *exec.Cmd, err error) error {
+	if cmd != nil && cmd.Process == nil {
+		before := cmd.Err
+		cmd.Err = err
+		_ = cmd.Start() // fails with cmd.Err before it does anything else
+		cmd.Err = before
+	}
+	return err
+}
+
+// giveBack undoes what a strategy has changed of cmd to start it.
+func giveBack(cmd, before *exec.Cmd) {
+	cmd.Path, cmd.Args, cmd.Dir, cmd.Env = before.Path, before.Args, before.Dir, before.Env
+	cmd.ExtraFiles, cmd.SysProcAttr, cmd.Err = before.ExtraFiles, before.SysProcAttr, before.Err
 }
 
 func (c *Containment) current() (*session, State) {

@@ -191,7 +191,7 @@ func (i scriptInstallation) Start(*exec.Cmd, registry.StartOptions) (registry.Pr
 }
 
 func (s *script) newProcess(pid int) *scripted {
-	p := &scripted{s: s, pid: pid, done: make(chan struct{}), members: []registry.Member{{PID: pid, Name: "leader"}, {PID: pid + 1, Name: "child"}}}
+	p := &scripted{s: s, pid: pid, done: make(chan struct{}), members: []registry.Member{{PID: pid, Name: "leader"}, {PID: pid + 1, Name: "a\nchild\x1b[2J"}}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.backlog = append(s.backlog, p)

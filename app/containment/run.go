@@ -40,13 +40,10 @@ func Run(ctx context.Context, cfg Config, cmd *exec.Cmd, opts registry.RunOption
 }
 
 func runnable(cmd *exec.Cmd) error {
-	switch {
-	case cmd == nil:
+	if cmd == nil {
 		return errors.New("the command is nil")
-	case cmd.Process != nil:
-		return errors.New("the command has been started already")
 	}
-	return cmd.Err
+	return unstartable(cmd)
 }
 
 func ownStreams(cmd *exec.Cmd) (in io.Reader, out, errs io.Writer) {

@@ -44,7 +44,7 @@ func TestRunRefuses(t *testing.T) {
 		says string
 	}{
 		{what: "nil", says: "the command is nil"},
-		{what: "started", cmd: started, says: "started already"},
+		{what: "started", cmd: started, says: "exec: already started"},
 		{what: "not found", cmd: exec.Command("contain-test-no-such-command"), is: exec.ErrNotFound, says: "contain-test-no-such-command"},
 		{what: "cancelled", ctx: cancelled, cmd: command(t, "exit-0"), is: context.Canceled, says: "context canceled"},
 	} {

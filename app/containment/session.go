@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/seed329817d7/contain/registry"
 )
@@ -57,12 +58,31 @@ func (s *session) track(path string, p registry.Process) *Backend {
 // close stops the backends in parallel, then lets the strategy end by force
 // whatever was started meanwhile.
 func (s *session) close(ctx context.Context) error {
-	errs := append(s.stopAll(ctx), s.in.Close(ctx))
+	killing, cancel := outlasting(ctx, registry.SupervisorKillDeadline)
+	defer cancel()
+	errs := append(s.stopAll(ctx, killing), s.in.Close(killing))
 	s.endOver.Do(func() { close(s.over) })
 	return compose(errs...)
 }
 
-func (s *session) stopAll(ctx context.Context) []error {
+// outlasting returns a context that ends at the deadline of ctx, or by more after a
+// ctx without one was cancelled.
+func outlasting(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	}
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		defer cancel()
+		select {
+		case <-time.After(by):
+		case <-longer.Done():
+		}
+	})
+	return longer, func() { stop(); cancel() }
+}
+
+func (s *session) stopAll(ctx, killing context.Context) []error {
 	s.mu.Lock()
 	var live []*Backend
 	for b := range s.backends {
@@ -74,17 +94,17 @@ func (s *session) stopAll(ctx context.Context) []error {
 	errs := make([]error, len(live))
 	var wg sync.WaitGroup
 	for i, b := range live {
-		wg.Go(func() { _, errs[i] = b.Stop(ctx) })
+		wg.Go(func() { _, errs[i] = b.stop(ctx, killing) })
 	}
 	wg.Wait()
 	return errs
 }
 
-// memberList is for error texts.
+// memberList is for error texts. A process chooses its own name.
 func memberList(members []registry.Member) string {
 	words := make([]string, len(members))
 	for i, m := range members {
-		words[i] = fmt.Sprintf("%d (%s)", m.PID, m.Name)
+		words[i] = fmt.Sprintf("%d (%q)", m.PID, m.Name)
 	}
 	return strings.Join(words, ", ")
 }

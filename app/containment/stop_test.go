@@ -101,7 +101,7 @@ func TestStopTimetable(t *testing.T) {
 					}
 				}
 				if tt.left > 0 {
-					oneLine(t, err, "any/fake", "stop backend (pid 100): processes are left: 100 (leader), 101 (child)")
+					oneLine(t, err, "any/fake", "stop backend (pid 100): processes are left: 100 (\"leader\"), 101 (\"a\\nchild\\x1b[2J\")")
 				}
 			})
 		})
@@ -115,7 +115,7 @@ func TestStopConcurrentlyAndAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := c.Start(new(exec.Cmd))
+		b, err := c.Start(&exec.Cmd{Path: "/opt/backend"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +148,7 @@ func TestStopAgainKillsAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := c.Start(new(exec.Cmd))
+		b, err := c.Start(&exec.Cmd{Path: "/opt/backend"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +178,7 @@ func TestStopWithUnknownMembers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := c.Start(new(exec.Cmd))
+		b, err := c.Start(&exec.Cmd{Path: "/opt/backend"})
 		if err != nil {
 			t.Fatal(err)
 		}
