@@ -124,7 +124,7 @@ func (l *lab) runOnce(ctx context.Context, s *suite, m mode, tests []string, lim
 	cmd := exec.CommandContext(ctx, s.binary, "-test.v=test2json", "-test.run="+pattern(tests), "-test.timeout="+limit.String())
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, &out, &out
 	cmd.WaitDelay = 10 * time.Second // for what a test left behind with the streams
-	cmd.Env = l.environment(m)
+	cmd.Env = append(l.environment(m), "PWD="+s.dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if m.user == "nobody" {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(l.uid), Gid: uint32(l.uid)}
