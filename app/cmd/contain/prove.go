@@ -25,12 +25,17 @@ const proveLong = `Show on this machine that each strategy keeps what it declare
 guarantee of every strategy that works here, contain starts decoy owners and
 trees of processes, lets the event happen and counts the survivors. Each drill
 has a control: the same tree without containment must survive, or the drill
-proves nothing and fails. Only processes that prove itself has started are touched.
+proves nothing and fails. What is gone late is told from what has survived, and a
+host that is too busy to be in time is given the time that it takes itself to
+start the same tree. Only processes that prove itself has started are touched.
+A row is shown as soon as its drills are done; the reasons of every failed, slow and
+skipped drill follow the table.
 
 Exit code:
   0    everything that is declared and can work here was proved
   1    something was not; the rows are named
-  125  prove itself failed, or was interrupted; nothing is left behind`
+  125  prove itself failed, or was interrupted: what was proved by then is shown,
+       and nothing is left behind`
 
 const proveExample = `  contain prove --quick
   contain prove linux/subreaper
@@ -50,21 +55,29 @@ func newProve() *cobra.Command {
 			if output != "table" && output != "json" {
 				return usageError(cmd, "unknown output format %q; known: table, json", output)
 			}
-			p := prover{quick: quick, progress: progressTo(cmd.ErrOrStderr())}
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, hangUp)
 			defer stop()
+			p := prover{quick: quick, progress: progressTo(cmd.ErrOrStderr()), out: io.Discard}
+			if output == "table" {
+				p.out = cmd.OutOrStdout()
+			}
 			proof, err := p.prove(ctx, registry.Default(), names)
 			if err != nil {
 				return err
 			}
-			text, err := proof.render(output)
+			text, err := proof.rest(output)
 			if err == nil {
 				err = write(cmd.OutOrStdout(), text)
 			}
-			if err == nil && !proof.Proved {
-				err = &launch.ExitError{Code: 1, Err: errors.New("not proved: " + strings.Join(proof.failing(), ", "))}
+			switch {
+			case err != nil:
+				return err
+			case proof.Interrupted:
+				return errors.New("prove was interrupted; nothing is left of it")
+			case !proof.Proved:
+				return &launch.ExitError{Code: 1, Err: errors.New("not proved: " + strings.Join(proof.failing(), ", "))}
 			}
-			return err
+			return nil
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table or json")
@@ -82,10 +95,12 @@ type proof struct {
 	Platform registry.Platform `json:"platform"`
 	Quick    bool              `json:"quick"`
 	// Load is the largest number of processes that were alive at once.
-	Load     int        `json:"load"`
-	Proved   bool       `json:"proved"`
-	Rows     []proofRow `json:"rows"`
-	Unusable []unusable `json:"unusable"`
+	Load   int  `json:"load"`
+	Proved bool `json:"proved"`
+	// Interrupted: the drills that were left have not been held.
+	Interrupted bool       `json:"interrupted"`
+	Rows        []proofRow `json:"rows"`
+	Unusable    []unusable `json:"unusable"`
 	// Unproved names those of which that is said in their description.
 	Unproved []string `json:"unproved,omitempty"`
 }
@@ -103,13 +118,20 @@ type proofRow struct {
 	Proved   bool              `json:"proved"`
 	Drills   int               `json:"drills"`
 	// Skipped counts the drills that could not be held; they are no passes.
-	Skipped   int      `json:"skipped"`
-	Survivors int      `json:"survivors"`
-	Median    string   `json:"median"`
-	Worst     string   `json:"worst"`
-	Failures  []string `json:"failures"`
+	Skipped int `json:"skipped"`
+	// Slow counts the drills after which nothing was left, but too late.
+	Slow      int    `json:"slow"`
+	Survivors int    `json:"survivors"`
+	Median    string `json:"median"`
+	Worst     string `json:"worst"`
+	// Failures has the reason of every drill that failed or was slow, Skips of every
+	// one that was skipped, and Late what was late because the host was.
+	Failures []string `json:"failures"`
+	Skips    []string `json:"skips"`
+	Late     []string `json:"late"`
 
 	took []time.Duration
+	done bool
 }
 
 // unusable is a strategy that does not work here.
@@ -123,6 +145,7 @@ type unusable struct {
 type prover struct {
 	quick    bool
 	progress func(format string, a ...any)
+	out      io.Writer // of rows, as each is done
 }
 
 func (p *prover) prove(ctx context.Context, reg *registry.Registry, names []string) (*proof, error) {
@@ -138,21 +161,59 @@ func (p *prover) prove(ctx context.Context, reg *registry.Registry, names []stri
 		return nil, err
 	}
 	p.progress("up to %d processes of contain's own at a time", out.Load)
+	if len(chosen) > 0 {
+		if err := p.show(proofHeader()); err != nil {
+			return nil, err
+		}
+	}
 	for _, d := range chosen {
 		plan := drill.Plan(d, drill.Options{Quick: p.quick})
 		for n, experiment := range plan {
 			p.progress("%s %d/%d %s", d.Name, n+1, len(plan), experiment)
-			if r, applies := lab.Run(ctx, experiment); applies {
+			r, applies := lab.Run(ctx, experiment)
+			if ctx.Err() != nil {
+				out.Interrupted = true
+				return out, p.finish(out)
+			}
+			if applies {
 				out.enter(r)
 			}
-			if ctx.Err() != nil {
-				return nil, errors.New("prove was interrupted; nothing is left of it")
+			if n+1 < len(plan) && plan[n+1].Event == experiment.Event {
+				continue
+			}
+			if err := p.finish(out); err != nil {
+				return nil, err
 			}
 		}
 	}
 	p.progress("")
-	out.conclude()
+	for _, u := range out.Unusable {
+		out.Proved = out.Proved && !u.named
+	}
 	return out, nil
+}
+
+// finish concludes and shows the rows whose drills are done: one, or none.
+func (p *prover) finish(o *proof) error {
+	for i := range o.Rows {
+		w := &o.Rows[i]
+		if w.done {
+			continue
+		}
+		w.conclude(o.Interrupted)
+		o.Proved = o.Proved && w.Proved
+		if err := p.show(w.String()); err != nil {
+			return err
+		}
+	}
+	o.Proved = o.Proved && !o.Interrupted
+	return nil
+}
+
+// show writes a line of the table, in place of the progress.
+func (p *prover) show(line string) error {
+	p.progress("")
+	return write(p.out, line)
 }
 
 // choose returns the strategies to drill: those named, or all of this platform
@@ -188,34 +249,39 @@ func (o *proof) enter(r drill.Result) {
 	if i < 0 {
 		i = len(o.Rows)
 		o.Rows = append(o.Rows, proofRow{Strategy: r.Strategy, Event: r.Event, Reach: r.Reach, Enforcer: r.Enforcer,
-			Within: r.Within.String(), Failures: []string{}})
+			Within: r.Within.String(), Failures: []string{}, Skips: []string{}, Late: []string{}})
 	}
 	w := &o.Rows[i]
 	w.Drills++
 	w.Survivors += len(r.Survivors)
+	why := func(what string) string { return fmt.Sprintf("%s: %s", r.Drill, what) }
 	switch {
 	case errors.Is(r.Err, drill.ErrSkipped):
 		w.Skipped++
+		w.Skips = append(w.Skips, why(r.Err.Error()))
 	case r.Err != nil:
-		w.Failures = append(w.Failures, fmt.Sprintf("%s: %v", r.Drill, r.Err))
+		if errors.Is(r.Err, drill.ErrSlow) {
+			w.Slow++
+		}
+		w.Failures = append(w.Failures, why(r.Err.Error()))
 	default:
 		w.took = append(w.took, r.Took)
+		if r.Late {
+			w.Late = append(w.Late, why(r.Note))
+		}
 	}
 }
 
-// conclude decides what was proved. A row of which every drill was skipped is not.
-func (o *proof) conclude() {
-	for i := range o.Rows {
-		w := &o.Rows[i]
-		w.Proved = len(w.took) > 0 && len(w.Failures) == 0
-		o.Proved = o.Proved && w.Proved
-		if len(w.took) > 0 {
-			slices.Sort(w.took)
-			w.Median, w.Worst = short(w.took[len(w.took)/2]), short(w.took[len(w.took)-1])
-		}
+// conclude decides whether the row was proved. One of which every drill was skipped is not.
+func (w *proofRow) conclude(interrupted bool) {
+	w.done = true
+	w.Proved = len(w.took) > 0 && len(w.Failures) == 0 && !interrupted
+	if interrupted {
+		w.Skips = append(w.Skips, "prove was interrupted before all of its drills were held")
 	}
-	for _, u := range o.Unusable {
-		o.Proved = o.Proved && !u.named
+	if len(w.took) > 0 {
+		slices.Sort(w.took)
+		w.Median, w.Worst = short(w.took[len(w.took)/2]), short(w.took[len(w.took)-1])
 	}
 }
 
@@ -237,7 +303,28 @@ func (o *proof) failing() []string {
 	return names
 }
 
-func (o *proof) render(format string) (string, error) {
+const proofForm = "%-16s %-18s %-16s %-7s %6s %7s %4s %9s %9s\n"
+
+func proofHeader() string {
+	return fmt.Sprintf(proofForm, "STRATEGY", "EVENT", "DECLARED", "PROVED", "DRILLS", "SKIPPED", "LEFT", "MEDIAN", "WORST")
+}
+
+// String returns the row as a line of the table.
+func (w *proofRow) String() string {
+	declared := string(w.Reach) + "/" + string(w.Enforcer)
+	if w.Enforcer == "" {
+		declared = string(w.Reach)
+	}
+	proved := "yes"
+	if !w.Proved {
+		proved = "NO"
+	}
+	return fmt.Sprintf(proofForm, w.Strategy, w.Event, declared, proved, fmt.Sprint(w.Drills), fmt.Sprint(w.Skipped), fmt.Sprint(w.Survivors), w.Median, w.Worst)
+}
+
+// rest returns what is to be shown when all is done: the JSON, or what follows
+// the rows of the table.
+func (o *proof) rest(format string) (string, error) {
 	if format == "json" {
 		var b bytes.Buffer
 		enc := json.NewEncoder(&b)
@@ -247,22 +334,11 @@ func (o *proof) render(format string) (string, error) {
 		return b.String(), err
 	}
 	var b strings.Builder
-	const form = "%-16s %-18s %-16s %-7s %6s %7s %4s %9s %9s\n"
-	fmt.Fprintf(&b, form, "STRATEGY", "EVENT", "DECLARED", "PROVED", "DRILLS", "SKIPPED", "LEFT", "MEDIAN", "WORST")
 	for _, w := range o.Rows {
-		declared := string(w.Reach) + "/" + string(w.Enforcer)
-		if w.Enforcer == "" {
-			declared = string(w.Reach)
-		}
-		proved := "yes"
-		if !w.Proved {
-			proved = "NO"
-		}
-		fmt.Fprintf(&b, form, w.Strategy, w.Event, declared, proved, fmt.Sprint(w.Drills), fmt.Sprint(w.Skipped), fmt.Sprint(w.Survivors), w.Median, w.Worst)
-	}
-	for _, w := range o.Rows {
-		for _, f := range w.Failures {
-			writeWrapped(&b, w.Strategy+" "+f)
+		for _, reasons := range [][]string{w.Failures, w.Skips, w.Late} {
+			for _, r := range reasons {
+				writeWrapped(&b, w.Strategy+" "+r)
+			}
 		}
 	}
 	for _, u := range o.Unusable {

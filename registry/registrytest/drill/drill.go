@@ -48,6 +48,10 @@ type Options struct {
 	Slack time.Duration
 }
 
+// ErrSlow is wrapped by the error of a drill after which nothing was left, but
+// later than declared, and later than a host that is behind explains.
+var ErrSlow = errors.New("slow")
+
 // ErrSkipped is wrapped by the error of a drill that could not be held here. It
 // has proved nothing.
 var ErrSkipped = errors.New("skipped")
@@ -57,12 +61,18 @@ type Result struct {
 	Drill
 	// Processes is the number that the drill was about.
 	Processes int
-	// Survivors names those that were not gone in time, or where nothing may
-	// die, those that were.
+	// Survivors names those that were still there after a time far longer than
+	// the one declared.
 	Survivors []string
 	// Took is the time from the event until the last process was gone; the
 	// longest of several tries.
 	Took time.Duration
+	// Behind is how long this host took to start such a tree, with containment or,
+	// in the control, without, whichever was longer. A host that has more to do than
+	// it can is as late in ending processes, so that much more is allowed.
+	Behind time.Duration
+	// Late: it was later than declared, and the host as far behind. Note says so.
+	Late bool
 	// Note is what else is worth knowing of a success.
 	Note string
 	// Err says why the drill has failed or was skipped; nil means proved.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed329817d7/contain/registry"
@@ -29,6 +30,7 @@ type Lab struct {
 // control is what a drill's control has shown.
 type control struct {
 	lasted time.Duration // for how long the tree outlived the event
+	built  time.Duration // how long it took to start
 	err    error
 }
 
@@ -116,6 +118,7 @@ func (l *Lab) hold(ctx context.Context, r *Result) {
 	defer st.tearDown()
 	t := lookUpTree(r.Tree, l.crowd())
 	e := eventOf(r.Drill)
+	began := time.Now()
 	rep, err := st.order(ctx, orderStart)
 	if rep.Refused {
 		l.refused(ctx, st, r, err)
@@ -144,22 +147,45 @@ func (l *Lab) hold(ctx context.Context, r *Result) {
 		r.Err = err
 		return
 	}
+	r.Behind = time.Since(began)
 	subjects := e.subjects(st, r.Reach)
 	r.Processes = len(subjects)
 	start := time.Now()
-	until := start.Add(r.Within + l.o.Slack)
 	if err = e.happen(ctx, st, supers); err == nil {
-		r.Survivors, err = st.remaining(ctx, subjects, r.Reach, t, until)
+		var gone time.Time
+		r.Survivors, gone, err = st.remaining(ctx, subjects, r.Reach, start.Add(l.patience(r)))
+		r.Took = gone.Sub(start)
 	}
-	r.Took = time.Since(start)
 	if r.Err = cmp.Or(err, ctx.Err()); r.Err == nil && len(r.Survivors) > 0 {
-		r.Err = fmt.Errorf("%d of %d are alive %v after the event", len(r.Survivors), r.Processes, r.Took.Round(time.Millisecond))
+		r.Err = fmt.Errorf("%d of %d have survived: they are alive %v after the event", len(r.Survivors), r.Processes, r.Took.Round(time.Millisecond))
 	}
 	if r.Err == nil {
-		r.Err = l.control(ctx, r.Drill, r.Took)
+		r.Err = l.control(ctx, r)
 		if r.Err != nil && r.Owner == ownerProcs {
 			r.Err = fmt.Errorf("%w: no room for the control: %w", ErrSkipped, r.Err)
 		}
+	}
+	if r.Err == nil {
+		l.judgeTime(r)
+	}
+}
+
+// patience is how long a drill waits for the end of its processes: what is there
+// after that has survived, what has gone before is late at most.
+func (l *Lab) patience(r *Result) time.Duration {
+	return r.Within + l.o.Slack + max(10*r.Behind, 15*time.Second)
+}
+
+// judgeTime says whether what is gone was gone in time, on a host as busy as this.
+func (l *Lab) judgeTime(r *Result) {
+	took, behind := r.Took.Round(time.Millisecond), r.Behind.Round(time.Millisecond)
+	switch declared := r.Within + l.o.Slack; {
+	case r.Took <= declared:
+	case r.Took <= declared+r.Behind:
+		r.Late = true
+		r.Note = strings.TrimSpace(fmt.Sprintf("%s after %v, on a host that took %v to start the same tree", r.Note, took, behind))
+	default:
+		r.Err = fmt.Errorf("%w: gone, but only after %v, on a host that took %v to start the same tree", ErrSlow, took, behind)
 	}
 }
 
@@ -170,7 +196,7 @@ func (l *Lab) refused(ctx context.Context, st *stage, r *Result, why error) {
 		r.Err = why
 		return
 	}
-	r.Survivors, r.Err = st.remaining(ctx, nil, registry.ReachTree, tree{}, time.Now().Add(r.Within+l.o.Slack))
+	r.Survivors, _, r.Err = st.remaining(ctx, nil, registry.ReachTree, time.Now().Add(l.patience(r)))
 	if r.Err == nil && len(r.Survivors) > 0 {
 		r.Err = fmt.Errorf("the start failed (%w) and left processes", why)
 	}
@@ -210,15 +236,16 @@ func (l *Lab) begin(ctx context.Context, d Drill, contained bool) (*stage, error
 
 // control holds the drill without containment, for at least as long as the
 // drill took: everything that the event itself does not kill must live on.
-func (l *Lab) control(ctx context.Context, d Drill, took time.Duration) error {
+func (l *Lab) control(ctx context.Context, r *Result) error {
+	d, took := r.Drill, r.Took
 	key := d
 	key.Strategy, key.Enforcer, key.Within = "", "", 0
 	c, done := l.controls[key]
 	if !done || c.err == nil && c.lasted < took {
 		c.lasted = max(2*took, minControl)
-		c.err = l.survive(ctx, d, c.lasted)
+		c.built, c.err = l.survive(ctx, d, c.lasted)
 		if errors.Is(c.err, errIncomplete) { // which says nothing about anybody's survival
-			c.err = l.survive(ctx, d, c.lasted)
+			c.built, c.err = l.survive(ctx, d, c.lasted)
 		}
 		if ctx.Err() == nil {
 			l.controls[key] = c
@@ -227,6 +254,7 @@ func (l *Lab) control(ctx context.Context, d Drill, took time.Duration) error {
 	if c.err != nil {
 		return fmt.Errorf("it proves nothing: control without containment: %w", c.err)
 	}
+	r.Behind = max(r.Behind, c.built)
 	return nil
 }
 
@@ -237,20 +265,22 @@ var errIncomplete = errors.New("the tree is not complete")
 // minControl is the least time for which the tree of a control must live on.
 const minControl = 50 * time.Millisecond
 
-func (l *Lab) survive(ctx context.Context, d Drill, window time.Duration) error {
+func (l *Lab) survive(ctx context.Context, d Drill, window time.Duration) (built time.Duration, err error) {
 	st, err := l.begin(ctx, d, false)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer st.tearDown()
 	e := eventOf(d)
+	began := time.Now()
 	if _, err := st.order(ctx, orderStart); err != nil {
-		return err
+		return 0, err
 	}
 	t := lookUpTree(d.Tree, l.crowd())
 	if err := st.assemble(ctx, t, e.killsSupervisor); err != nil {
-		return fmt.Errorf("%w: %w", errIncomplete, err)
+		return 0, fmt.Errorf("%w: %w", errIncomplete, err)
 	}
+	built = time.Since(began)
 	var supers []*proc
 	if e.killsSupervisor {
 		supers = []*proc{st.relay}
@@ -259,21 +289,21 @@ func (l *Lab) survive(ctx context.Context, d Drill, window time.Duration) error 
 	must := slices.DeleteFunc(e.subjects(st, d.Reach), e.killsItself)
 	until := time.Now().Add(window)
 	if err := e.happen(ctx, st, supers); err != nil {
-		return err
+		return built, err
 	}
 	if t.chain {
-		return st.chainLives(ctx, until)
+		return built, st.chainLives(ctx, until)
 	}
 	left := alive(ctx, must, until)
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return built, ctx.Err()
 	case len(must) == 0:
-		return errors.New("nothing could have survived")
+		return built, errors.New("nothing could have survived")
 	case len(left) < len(must):
-		return fmt.Errorf("of %s there survived %s", names(must), names(left))
+		return built, fmt.Errorf("of %s there survived %s", names(must), names(left))
 	}
-	return nil
+	return built, nil
 }
 
 // share makes a copy of this executable that every user can execute.
@@ -287,32 +317,44 @@ func (l *Lab) share() error {
 }
 
 // remaining waits until subjects are gone, and for the reach tree until nobody
-// else is left either, by two more witnesses. It names who is left.
-func (st *stage) remaining(ctx context.Context, subjects []*proc, reach registry.Reach, t tree, until time.Time) ([]string, error) {
-	var left []string
+// else is left either, by two more witnesses. It names who is left, and says when
+// the last was gone, or that it waited no longer: a look at every process of a busy
+// host takes long by itself.
+func (st *stage) remaining(ctx context.Context, subjects []*proc, reach registry.Reach, until time.Time) (left []string, gone time.Time, err error) {
 	for _, p := range alive(ctx, subjects, until) {
 		left = append(left, fmt.Sprintf("%s %d", p.shape, p.pid))
 	}
-	if reach == registry.ReachChild || ctx.Err() != nil {
-		return left, ctx.Err()
+	if gone = time.Now(); reach == registry.ReachChild || ctx.Err() != nil {
+		return left, gone, ctx.Err()
 	}
 	if len(left) == 0 {
 		select {
 		case <-st.ended:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, gone, ctx.Err()
 		case <-time.After(time.Until(until)):
 			left = append(left, "a holder of the backend's standard output")
 		}
+		gone = time.Now()
 	}
-	found := st.census(true)
-	defer closeAll(found)
-	for _, p := range found {
-		if !slices.ContainsFunc(subjects, func(s *proc) bool { return s.pid == p.pid }) {
+	// Those that are not subjects. When they are gone they may have left others.
+	for {
+		all := st.census(true)
+		others := slices.DeleteFunc(slices.Clone(all), func(p *proc) bool {
+			return slices.ContainsFunc(subjects, func(s *proc) bool { return s.pid == p.pid })
+		})
+		still := alive(ctx, others, until)
+		for _, p := range still {
 			left = append(left, fmt.Sprintf("%s %d", p.shape, p.pid))
 		}
+		closeAll(all)
+		if len(others) > 0 {
+			gone = time.Now()
+		}
+		if len(others) == 0 || len(still) > 0 || ctx.Err() != nil {
+			return left, gone, ctx.Err()
+		}
 	}
-	return left, nil
 }
 
 // chainLives reports an error if a chain ends before until.

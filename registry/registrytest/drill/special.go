@@ -21,8 +21,9 @@ func (l *Lab) killStarting(ctx context.Context, r *Result) {
 		r.Err = err
 		return
 	}
+	r.Behind = takes
 	for range l.o.Tries {
-		left, took, err := l.killOneStarting(ctx, r.Drill, rand.N(takes*5/4+1), r.Within+l.o.Slack)
+		left, took, err := l.killOneStarting(ctx, r.Drill, rand.N(takes*5/4+1), l.patience(r))
 		r.Processes += lookUpTree(r.Tree, 0).size()
 		r.Took = max(r.Took, took)
 		r.Survivors = append(r.Survivors, left...)
@@ -36,7 +37,9 @@ func (l *Lab) killStarting(ctx context.Context, r *Result) {
 		return
 	}
 	r.Note = fmt.Sprintf("in %d tries", l.o.Tries)
-	r.Err = l.controlStarting(ctx, r.Drill)
+	if r.Err = l.controlStarting(ctx, r); r.Err == nil {
+		l.judgeTime(r)
+	}
 }
 
 // timeStart returns how long the backend of an owner takes to be complete.
@@ -69,8 +72,8 @@ func (l *Lab) killOneStarting(ctx context.Context, d Drill, after, within time.D
 	if err := st.owner.kill(); err != nil {
 		return nil, 0, err
 	}
-	left, err = st.remaining(ctx, nil, registry.ReachTree, tree{}, start.Add(within))
-	return left, time.Since(start), err
+	left, gone, err := st.remaining(ctx, nil, registry.ReachTree, start.Add(within))
+	return left, gone.Sub(start), err
 }
 
 // pause waits for d more exactly than a timer does: a start takes about a millisecond.
@@ -85,24 +88,27 @@ func pause(d time.Duration) {
 
 // controlStarting shows that an owner killed while it starts a backend leaves
 // it behind if nothing contains it. The moment matters, so it may take some tries.
-func (l *Lab) controlStarting(ctx context.Context, d Drill) error {
+func (l *Lab) controlStarting(ctx context.Context, r *Result) error {
+	d := r.Drill
 	key := Drill{Event: d.Event, Tree: d.Tree}
-	if _, done := l.controls[key]; done {
+	if c, done := l.controls[key]; done {
+		r.Behind = max(r.Behind, c.built)
 		return nil
 	}
 	takes, err := l.timeStart(ctx, d, false)
 	if err != nil {
 		return err
 	}
+	r.Behind = max(r.Behind, takes)
 	plain := d
 	plain.Strategy = ""
 	for range 20 {
-		left, _, err := l.killOneStarting(ctx, plain, takes/4+rand.N(takes+1), minControl)
+		left, _, err := l.killOneStarting(ctx, plain, takes/4+rand.N(takes+1), max(minControl, takes))
 		if err != nil {
 			return err
 		}
 		if len(left) > 0 {
-			l.controls[key] = control{}
+			l.controls[key] = control{built: takes}
 			return nil
 		}
 	}
