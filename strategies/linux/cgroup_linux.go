@@ -69,9 +69,17 @@ func makeTree() (*cgroupfs.Tree, error) {
 	if err := bornIn(tree.Group); err != nil {
 		_ = tree.Remove()
 		_ = tree.Lock.Close()
-		return nil, fmt.Errorf("%w: start a process in %s: %w%s", errors.ErrUnsupported, tree.Group, err, cgroupAdvice(err))
+		return nil, bornError(tree.Group, err)
 	}
 	return tree, nil
+}
+
+// bornError is about a birth in g.
+func bornError(g cgroupfs.Group, err error) error {
+	if errors.Is(err, errDiedAtBirth) {
+		err = fmt.Errorf("it was killed before it could execute anything (%w)", err)
+	}
+	return fmt.Errorf("%w: start a process in %s: %w%s", errors.ErrUnsupported, g, err, cgroupAdvice(err))
 }
 
 // cgroupAdvice says what to do about an error.
@@ -85,11 +93,16 @@ func cgroupAdvice(err error) string {
 		return "; the kernel (before 5.7) or the seccomp profile refuses clone3"
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return "; the cgroup is threaded, run in a domain cgroup"
+	case errors.Is(err, errDiedAtBirth):
+		return "; the kernel (5.14 and later) does so where cgroup.kill was ever written to this process's cgroup: run in a new one"
 	case errors.Is(err, unix.EBUSY):
 		return "; this process's cgroup has controllers enabled for its children, run in a leaf cgroup"
 	}
 	return ""
 }
+
+// errDiedAtBirth: a process was killed before it had executed anything.
+var errDiedAtBirth error = unix.ECANCELED
 
 // bornIn tries a real birth in g. The child then fails to exec a file that is
 // not there, which is the success: nothing runs, and no second exec is paid for.
@@ -99,13 +112,29 @@ func bornIn(g cgroupfs.Group) error {
 		return err
 	}
 	defer dir.Close()
-	_, err = syscall.ForkExec(string(g)+"/no-such-file", []string{"probe"}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(string(g)+"/no-such-file", []string{"probe"}, &syscall.ProcAttr{
 		Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())},
 	})
-	if err == syscall.ENOENT {
+	switch err {
+	case syscall.ENOENT:
 		return nil
+	case nil: // nothing was there to be executed, so it did not come so far
+		for {
+			if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
+				return errDiedAtBirth
+			}
+		}
 	}
 	return err
+}
+
+// executed reports whether a child that was forked has come to its exec: the start of one
+// that died before succeeds, too. Flags in proc_pid_stat(5), PF_FORKNOEXEC in Linux'
+// include/linux/sched.h.
+func executed(pid int) bool {
+	const forkNoExec = 0x40
+	flags, err := proctree.Flags(pid)
+	return err != nil || flags&forkNoExec == 0
 }
 
 type cgroupInstallation struct {
@@ -229,6 +258,10 @@ func startIn(g cgroupfs.Group, cmd *exec.Cmd) error {
 	cmd.SysProcAttr = attr
 	if err != nil {
 		return refuseStart(cmd, cgroupError("start "+cmd.Path, fmt.Errorf("%w: %w", registry.ErrNotPassed, err)))
+	}
+	if startErr == nil && !executed(cmd.Process.Pid) {
+		abandon(cmd)
+		return cgroupError("start "+cmd.Path, bornError(g, errDiedAtBirth))
 	}
 	return startErr
 }

@@ -42,7 +42,7 @@ func (cgroup) Run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOptions) 
 	_ = tree.End(deadline) // for a supervisor that could not
 	var failed *supervisor.StartError
 	if errors.As(err, &failed) && failed.Step == supervisor.StepClone {
-		err = cgroupError("run "+cmd.Path, fmt.Errorf("%w: start a process in %s: %w%s", errors.ErrUnsupported, tree.Group, failed.Err, cgroupAdvice(failed.Err)))
+		err = cgroupError("run "+cmd.Path, bornError(tree.Group, failed.Err))
 	}
 	return res, err
 }

@@ -51,6 +51,27 @@ func parseStat(line []byte) (stat, error) {
 	return s, nil
 }
 
+// Flags returns the flags of a process in /proc/PID/stat, proc_pid_stat(5).
+func Flags(pid int) (uint64, error) {
+	r := newReader()
+	fd, err := r.open("/proc/", strconv.Itoa(pid), "/stat")
+	if err != nil {
+		return 0, gone(err)
+	}
+	defer unix.Close(fd)
+	n, err := readFD(fd, r.buf)
+	if err != nil {
+		return 0, gone(err)
+	}
+	line := r.buf[:n]
+	fields := bytes.Fields(line[bytes.LastIndexByte(line, ')')+1:])
+	const flags = 6 // field 9
+	if len(fields) <= flags {
+		return 0, fmt.Errorf("short stat line %q", line)
+	}
+	return strconv.ParseUint(string(fields[flags]), 10, 64)
+}
+
 // reader reads many small files of /proc with one buffer.
 type reader struct {
 	path []byte

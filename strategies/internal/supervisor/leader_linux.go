@@ -90,6 +90,11 @@ func (r *rawState) execute() {
 		r.must(StepExec, sys(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&r.nofile)), 0, 0))
 	}
 	setMask(r.mask)
+	r.executing = true // see leaderExeced
+	if r.cgroupFD >= 0 && !r.shareMemory {
+		r.says = Message{Op: OpExecuting}
+		sys(unix.SYS_WRITE, uintptr(r.statusWrite), uintptr(unsafe.Pointer(&r.says)), MessageSize, 0, 0)
+	}
 	r.must(StepExec, sys(unix.SYS_EXECVE, uintptr(r.path), uintptr(r.argv), uintptr(r.envp), 0, 0))
 }
 

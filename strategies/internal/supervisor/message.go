@@ -49,6 +49,9 @@ const (
 	// OpStopped: the leader has stopped (A is 1) or continued (A is 0), and the
 	// proxy, which cannot be signalled, is to do the same.
 	OpStopped
+	// OpExecuting: the leader, which does not share memory with the supervisor, is about
+	// to exec.
+	OpExecuting
 )
 
 // What B of OpMirror says.

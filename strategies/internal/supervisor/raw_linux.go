@@ -83,6 +83,7 @@ type rawState struct {
 	leaderStopped  bool
 	stopChanged    bool
 	leaderStatus   uint32
+	executing      bool // the leader is at its exec; written by the leader
 	started        bool
 	unreaped       bool // there may be more to wait for
 	killing        bool
@@ -222,6 +223,7 @@ func (r *rawState) begin() {
 		r.leader = r.forkSharing()
 	}
 	if r.leader < 0 { // some sandbox may know no more than fork and threads
+		r.shareMemory = false
 		r.leader = r.forkLeader()
 	}
 	r.check(StepClone, r.leader)
@@ -524,7 +526,9 @@ func (r *rawState) loop() {
 			if r.failed != StepNone {
 				r.reportFailure()
 			}
-			r.tell(OpStarted, uint32(r.leader), uint32(r.supervisorPID))
+			if r.started {
+				r.tell(OpStarted, uint32(r.leader), uint32(r.supervisorPID))
+			}
 		}
 		if r.stopChanged { // after its start: the proxy stops until it hears more
 			r.mirrorStop()
@@ -670,21 +674,36 @@ func (r *rawState) removeCgroup() bool {
 }
 
 // leaderExeced reads how the leader's start ended: a step and an errno, or the
-// end of the pipe, which exec has closed.
+// end of the pipe, which exec has closed, or the leader's end.
+//
+// In a cgroup it counts how far the leader came. Where cgroup.kill (Linux 5.14) was ever
+// written to this process's cgroup, the kernel kills whoever is born from here in
+// another one, before its exec, and clone3 says nothing of it.
 //
 //go:nosplit
 //go:norace
 func (r *rawState) leaderExeced() {
 	n := sys(unix.SYS_READ, uintptr(r.status), uintptr(unsafe.Pointer(&r.buf[0])), MessageSize, 0, 0)
+	m := (*Message)(unsafe.Pointer(&r.buf[0]))
+	if n == MessageSize && m.Op == OpExecuting {
+		r.executing = true
+		if !r.leaderExited {
+			return
+		}
+		n = sys(unix.SYS_READ, uintptr(r.status), uintptr(unsafe.Pointer(&r.buf[0])), MessageSize, 0, 0)
+	}
 	closeFD(r.status)
 	r.fds[atStatus] = pollFD{fd: -1}
-	if n == MessageSize {
-		m := (*Message)(unsafe.Pointer(&r.buf[0]))
+	switch {
+	case n == MessageSize:
 		r.failed, r.failedErrno = Step(m.A), m.B
-		sys(unix.SYS_WAIT4, uintptr(r.leader), 0, unix.WALL, 0, 0)
+	case r.cgroupFD >= 0 && !r.executing:
+		r.failed, r.failedErrno = StepClone, uint32(unix.ECANCELED)
+	default:
+		r.started = true
 		return
 	}
-	r.started = true
+	sys(unix.SYS_WAIT4, uintptr(r.leader), 0, unix.WALL, 0, 0)
 }
 
 //go:nosplit
