@@ -13,6 +13,9 @@ import (
 var (
 	// ErrNotInstalled: the containment is not in force yet.
 	ErrNotInstalled = errors.New("containment not in force yet: install it first; under fx, start backends in OnStart")
+	// ErrParentNotWatched: on Windows, this process may not open its parent
+	// (services.exe, for one), and so cannot end with it.
+	ErrParentNotWatched = errors.New("this process may not open its parent to watch it; do not ask to die with it")
 	// ErrLeft: processes of a backend are alive although they were ordered to end.
 	ErrLeft = registry.ErrLeft
 )

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"unsafe"
 
 	"golang.org/x/sys/windows"
 )
@@ -63,7 +64,7 @@ func watchParent(over <-chan struct{}) (<-chan struct{}, error) {
 }
 
 // openParent returns a handle of the process that started this one. Windows
-// keeps only its PID, which may be another's by now: a process that started
+// keeps only its PID, which may be another's by now: a process that was created
 // later than this one cannot be the parent.
 // https://learn.microsoft.com/windows/win32/api/tlhelp32/ns-tlhelp32-processentry32
 func openParent() (windows.Handle, error) {
@@ -78,8 +79,10 @@ func openParent() (windows.Handle, error) {
 	switch {
 	case errors.Is(err, windows.ERROR_INVALID_PARAMETER): // no process has that PID
 		return 0, fmt.Errorf("%w (OpenProcess %d: %w)", errParentGone, pid, err)
+	case errors.Is(err, windows.ERROR_ACCESS_DENIED): // services.exe, for one
+		return 0, fmt.Errorf("%w: OpenProcess %d: %w", ErrParentNotWatched, pid, err)
 	case err != nil:
-		return 0, fmt.Errorf("open the parent process, PID %d, to watch it; if it may not be opened, do not ask to die with it: %w", pid, err)
+		return 0, fmt.Errorf("open the parent process, PID %d, to watch it: %w", pid, err)
 	}
 	if err := isParent(h); err != nil {
 		_ = windows.CloseHandle(h)
@@ -89,22 +92,40 @@ func openParent() (windows.Handle, error) {
 }
 
 func isParent(h windows.Handle) error {
-	theirs, err := created(h)
-	if err != nil {
-		return err
+	later, err := createdLater(h, windows.CurrentProcess())
+	if err == nil && later {
+		err = fmt.Errorf("%w; a process that was created later has its PID", errParentGone)
 	}
-	ours, err := created(windows.CurrentProcess())
-	if err != nil {
-		return err
-	}
-	if theirs >= ours {
-		return fmt.Errorf("%w; a process that started later has its PID", errParentGone)
-	}
-	return nil
+	return err
 }
 
-// created returns when a process was created, in nanoseconds.
-func created(h windows.Handle) (int64, error) {
+// createdLater reports whether the process a was created after b. Creation times
+// are those of a clock that may be set back, and too coarse to tell all processes
+// apart, so that they only decide where there are no sequence numbers.
+func createdLater(a, b windows.Handle) (bool, error) {
+	numberA, errA := sequenceNumber(a)
+	numberB, errB := sequenceNumber(b)
+	if errA == nil && errB == nil {
+		return numberA > numberB, nil
+	}
+	timeA, err := created(a)
+	if err != nil {
+		return false, err
+	}
+	timeB, err := created(b)
+	return timeA > timeB, err
+}
+
+// sequenceNumber returns the number of a process, which are counted since boot.
+// Windows 10 has it, Wine 10 has not. It is a variable for tests.
+var sequenceNumber = func(h windows.Handle) (n uint64, err error) {
+	err = windows.NtQueryInformationProcess(h, windows.ProcessSequenceNumber, unsafe.Pointer(&n), uint32(unsafe.Sizeof(n)), nil)
+	return n, err
+}
+
+// created returns when a process was created, in nanoseconds. It is a variable
+// for tests.
+var created = func(h windows.Handle) (int64, error) {
 	var creation, exit, kernel, user windows.Filetime
 	if err := windows.GetProcessTimes(h, &creation, &exit, &kernel, &user); err != nil {
 		return 0, fmt.Errorf("GetProcessTimes: %w", err)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -123,7 +124,7 @@ func newRun() *cobra.Command {
 			if err := launch.EnoughFiles(); err != nil {
 				return err
 			}
-			return f.run(args, cmd.Flags().Changed("grace"))
+			return f.run(args, cmd.Flags().Changed("grace"), cmd.Flags().Changed("die-with-parent"))
 		},
 	}
 	f.add(cmd)
@@ -153,7 +154,7 @@ func (f *runFlags) asked(graceGiven bool) (containment.Config, registry.RunOptio
 }
 
 // run runs one command to its end and reports on it; the error carries the exit code.
-func (f *runFlags) run(args []string, graceGiven bool) error {
+func (f *runFlags) run(args []string, graceGiven, parentGiven bool) error {
 	var file *reportFile
 	if f.report != "" {
 		var err error
@@ -168,6 +169,14 @@ func (f *runFlags) run(args []string, graceGiven bool) error {
 		opts.OnForced = killed.add
 	}
 	result, err := runCommand(cfg, opts, args)
+	if errors.Is(err, containment.ErrParentNotWatched) && !parentGiven {
+		// Nothing has run. That the parent is watched was not asked for.
+		if !f.quiet {
+			fmt.Fprintln(os.Stderr, "contain: warning: not bound to its parent:", launch.OneLine(err))
+		}
+		opts.DieWithParent = false
+		result, err = runCommand(cfg, opts, args)
+	}
 	final, mapped := err, false
 	if err == nil {
 		final, mapped = f.exitMap.apply(launch.ExitLike(result))

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,14 +22,19 @@ const envPart = "CONTAIN_TEST_PART"
 // partLife ends what a failed test may have left.
 const partLife = time.Minute
 
+// The parts are played by TestMain: before all is initialised, the Go runtime
+// holds back what the console sends.
 func init() {
-	switch part := os.Getenv(envPart); part {
+	switch name := os.Getenv(envPart); name {
 	case "contain":
 		os.Unsetenv(envPart)
-		main()
-		os.Exit(0)
+		part = main
 	case "tree", "leaver", "leaf":
-		treePart(part)
+		part = func() { treePart(name) }
+	case "closed":
+		part = closedPart
+	case "locked":
+		part = lockedPart
 	}
 }
 
@@ -209,5 +216,145 @@ func TestRunExitCodeHas32Bits(t *testing.T) {
 		if !errors.As(err, &exit) || uint32(exit.ExitCode()) != code {
 			t.Errorf("%v, want exit code %#x", err, code)
 		}
+	}
+}
+
+// lockedPart may not be opened by what it starts: contain with the arguments of
+// this process.
+func lockedPart() {
+	sd, err := windows.SecurityDescriptorFromString("D:") // grants nothing to anybody
+	if err != nil {
+		panic(err)
+	}
+	dacl, _, err := sd.DACL()
+	if err == nil {
+		err = windows.SetSecurityInfo(windows.CurrentProcess(), windows.SE_KERNEL_OBJECT, windows.DACL_SECURITY_INFORMATION, nil, nil, dacl, nil)
+	}
+	if err != nil {
+		panic(err)
+	}
+	cmd := containRun("", os.Args[1:]...)
+	cmd.Stdout = os.Stdout
+	_ = cmd.Run()
+	os.Exit(cmd.ProcessState.ExitCode())
+}
+
+// TestRunParentMayNotBeOpened: services.exe is such a parent.
+func TestRunParentMayNotBeOpened(t *testing.T) {
+	for _, tt := range []struct {
+		flags []string
+		code  int
+		says  string
+	}{
+		{nil, 7, "contain: warning: not bound to its parent"},
+		{[]string{"--quiet"}, 7, ""},
+		{[]string{"--die-with-parent"}, 125, "may not open its parent"},
+		{[]string{"--die-with-parent=false"}, 7, ""},
+	} {
+		args := append(append([]string{"run"}, tt.flags...), "--", "cmd", "/c", "exit 7")
+		cmd := exec.Command(os.Args[0], args...)
+		cmd.Env = append(os.Environ(), envPart+"=locked")
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		_ = cmd.Run()
+		if got := cmd.ProcessState.ExitCode(); got != tt.code || !strings.Contains(stderr.String(), tt.says) || tt.says == "" && stderr.Len() > 0 {
+			t.Errorf("%v: exit code %d, %q; want %d, %q", tt.flags, got, &stderr, tt.code, tt.says)
+		}
+	}
+}
+
+// closedPart is a command that cleans up when its console is closed.
+func closedPart() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGTERM)
+	fmt.Println(os.Getpid())
+	<-c
+	fmt.Println("cleaning up")
+	bufio.NewReader(os.Stdin).ReadString('\n') // until the test has seen that contain lives
+	fmt.Println("cleaned up")
+	os.Exit(5)
+}
+
+// closeConsole delivers CTRL_CLOSE_EVENT to a process as the system does: by a
+// thread that begins in CtrlRoutine, which lies at the same address in every
+// process. It returns a handle of the process, closed with the test.
+func closeConsole(t *testing.T, pid uint32) windows.Handle {
+	t.Helper()
+	const access = windows.PROCESS_CREATE_THREAD | windows.PROCESS_VM_OPERATION | windows.PROCESS_VM_READ |
+		windows.PROCESS_VM_WRITE | windows.PROCESS_QUERY_INFORMATION | windows.SYNCHRONIZE
+	process, err := windows.OpenProcess(access, false, pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = windows.CloseHandle(process) })
+	routine := windows.NewLazySystemDLL("kernelbase.dll").NewProc("CtrlRoutine")
+	if err := routine.Find(); err != nil {
+		t.Fatal(err)
+	}
+	create := windows.NewLazySystemDLL("kernel32.dll").NewProc("CreateRemoteThread")
+	thread, _, err := create.Call(uintptr(process), 0, 0, routine.Addr(), windows.CTRL_CLOSE_EVENT, 0, 0)
+	if thread == 0 {
+		t.Fatalf("CreateRemoteThread: %v", err)
+	}
+	_ = windows.CloseHandle(windows.Handle(thread))
+	return process
+}
+
+// TestRunConsoleClosed: contain stays while its command cleans up, and ends like it.
+func TestRunConsoleClosed(t *testing.T) {
+	cmd := containRun("closed")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	r := bufio.NewReader(out)
+	var pid uint32
+	if _, err := fmt.Fscanln(r, &pid); err != nil {
+		t.Fatal(err)
+	}
+	contain := closeConsole(t, uint32(cmd.Process.Pid))
+	closeConsole(t, pid)
+	if line, err := r.ReadString('\n'); strings.TrimSpace(line) != "cleaning up" {
+		t.Fatalf("the command says %q (%v)", line, err)
+	}
+	if alive([]windows.Handle{contain}, settle) == 0 {
+		t.Error("contain has ended before its command")
+	}
+	fmt.Fprintln(in)
+	if line, err := r.ReadString('\n'); strings.TrimSpace(line) != "cleaned up" {
+		t.Errorf("the command says %q (%v)", line, err)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 5 {
+		t.Errorf("%v, want exit code 5", err)
+	}
+}
+
+// TestConsoleClosedControl: a Go process that does not ask for SIGTERM ends at once.
+func TestConsoleClosedControl(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), envPart+"=leaf")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if alive([]windows.Handle{closeConsole(t, uint32(cmd.Process.Pid))}, endPatience) != 0 {
+		t.Error("it lives on")
 	}
 }
