@@ -29,6 +29,9 @@ var (
 	ErrDuplicate = errors.New("strategy registered twice")
 	// ErrInvalid: the strategy is nil or its description is not valid.
 	ErrInvalid = errors.New("invalid strategy")
+	// ErrConflict: another Install has chosen otherwise what concerns the whole
+	// process. Only whether it ends with its parent does.
+	ErrConflict = errors.New("this process is bound otherwise already")
 	// ErrClosed: the installation has been closed.
 	ErrClosed = errors.New("containment closed")
 )

@@ -17,7 +17,7 @@ type Wanted struct {
 	// considered, after all others, if it is not empty.
 	Require []Requirement
 	// BestEffort takes the strongest strategy that works, whatever it declares
-	// beyond Require, and passes over those that fail.
+	// beyond Require, and passes over those that fail, except with ErrConflict.
 	BestEffort bool
 	// Try makes the attempt that decides whether a strategy works here; nil
 	// means its Probe. An error that wraps errors.ErrUnsupported passes on to the
@@ -130,7 +130,8 @@ func (r *Registry) Resolve(ctx context.Context, platform Platform, w Wanted) (Re
 		}
 		res.Skipped = append(res.Skipped, Skip{Name: e.d.Name, Err: err})
 		attempted := !errors.Is(err, ErrWeaker) && !errors.Is(err, ErrOptIn)
-		if attempted && !w.BestEffort && !errors.Is(err, errors.ErrUnsupported) {
+		passOver := w.BestEffort && !errors.Is(err, ErrConflict) || errors.Is(err, errors.ErrUnsupported)
+		if attempted && !passOver {
 			break
 		}
 	}

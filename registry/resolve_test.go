@@ -56,6 +56,8 @@ func TestResolve(t *testing.T) {
 		{what: "the next one where the strongest does not work here", cgroup: errNotHere, choice: "linux/subreaper",
 			skipped: []string{"linux/pidns", "linux/cgroup"}},
 		{what: "stop at any other failure", cgroup: errBroken, skipped: []string{"linux/pidns", "linux/cgroup"}},
+		{what: "best effort does not pass over another Install's choice", cgroup: fmt.Errorf("bind: %w", registry.ErrConflict),
+			wanted: registry.Wanted{BestEffort: true}, skipped: []string{"linux/pidns", "linux/cgroup"}},
 		{what: "best effort passes over failures", cgroup: errBroken, wanted: registry.Wanted{BestEffort: true}, choice: "linux/subreaper",
 			skipped: []string{"linux/pidns", "linux/cgroup"}},
 		{what: "by name, weaker than the default", wanted: registry.Wanted{Strategy: "linux/pdeathsig"}, choice: "linux/pdeathsig"},

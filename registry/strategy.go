@@ -34,7 +34,9 @@ type Strategy interface {
 type InstallOptions struct {
 	// OutliveParent leaves this process unbound from its own parent. The
 	// installation's Cleanup is then CleanupUnbound where binding to the parent
-	// is what the strategy's target does.
+	// is what the strategy's target does. It concerns the whole process: where an
+	// earlier Install has bound that, or a later one would while this is in force,
+	// the error wraps ErrConflict. The other options are each Install's own.
 	OutliveParent bool
 	// Supervisor is the path of an installed contain command to be used as the
 	// supervisor, in place of this executable started again.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed329817d7/contain/registry"
@@ -28,7 +29,10 @@ type Config struct {
 	// killed; 0 means DefaultGrace. A context's deadline shortens it, so that there
 	// is time left to kill and to report.
 	Grace time.Duration
-	// OutliveParent leaves this process unbound from its own parent.
+	// OutliveParent leaves this process unbound from its own parent. That is a choice
+	// for the whole process: another Install that has made the other one, or makes it
+	// while this one is in force, fails with registry.ErrConflict. All other fields
+	// are each Install's own.
 	OutliveParent bool
 	// DieWithParent ends this process, and so every backend, when its parent
 	// process ends. Linux strategies bind by default, with SIGTERM, so it only asks
@@ -82,6 +86,9 @@ func (c Config) resolve(ctx context.Context, try func(context.Context, registry.
 	if c.DieWithParent && c.OutliveParent {
 		return registry.Resolution{}, &registry.Error{Op: "install", Err: errors.New("Config.DieWithParent and Config.OutliveParent contradict each other; set one")}
 	}
+	if c.OutliveParent && watchesParent.Load() {
+		return registry.Resolution{}, &registry.Error{Op: "install", Err: fmt.Errorf("%w: it ends with its parent since an earlier Install, for good (Config.DieWithParent); do not set Config.OutliveParent", registry.ErrConflict)}
+	}
 	res, err := c.registry().Resolve(ctx, registry.CurrentPlatform(), registry.Wanted{
 		Strategy: c.Strategy, Require: c.Require, BestEffort: c.BestEffort,
 		Try: func(ctx context.Context, s registry.Strategy) error {
@@ -119,8 +126,13 @@ func (c Config) bindToParent(bound registry.Cleanup) error {
 	if err := dieWithParent(); err != nil {
 		return &registry.Error{Op: "die with the parent", Err: err}
 	}
+	watchesParent.Store(true)
 	return nil
 }
+
+// watchesParent is set once DieWithParent is in force in this process, where it is
+// not the strategy's doing.
+var watchesParent atomic.Bool
 
 var errNoInstallation = errors.New("Install returned no installation and no error")
 

@@ -18,7 +18,8 @@ type backends struct {
 	ctx    context.Context // ends with ErrClosed when the close begins; nil until it is asked for
 	cancel context.CancelCauseFunc
 	live   map[registry.Process]struct{}
-	lost   []int // leaders of those that nobody watches over any more
+	lost   []int  // leaders of those that nobody watches over any more
+	unbind func() // called once a close has succeeded, if not nil
 }
 
 // begin admits a start, or returns ErrClosed. end must follow.
@@ -104,9 +105,12 @@ func (b *backends) close(ctx context.Context, strategy string) error {
 		}
 	}
 	b.mu.Lock()
-	lost := b.lost
-	b.lost = nil // it is said once
+	lost, unbind := b.lost, b.unbind
+	b.lost, b.unbind = nil, nil // it is said once, and done once
 	b.mu.Unlock()
+	if unbind != nil {
+		unbind()
+	}
 	if len(lost) > 0 {
 		late = errors.Join(late, fmt.Errorf("of backend %v: %w", lost, errLost))
 	}

@@ -24,12 +24,12 @@ func (cgroup) Install(ctx context.Context, opts registry.InstallOptions) (regist
 	if err != nil {
 		return nil, cgroupError("install", err)
 	}
-	cleanup, err := bind(CgroupName, opts)
-	if err != nil {
+	i := &cgroupInstallation{service: s}
+	if i.cleanup, err = bind(CgroupName, opts, &i.backends); err != nil {
 		s.release()
 		return nil, err
 	}
-	return &cgroupInstallation{cleanup: cleanup, service: s}, nil
+	return i, nil
 }
 
 // Probe implements [registry.Prober]: it makes a cgroup, has a process born in

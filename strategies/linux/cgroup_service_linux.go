@@ -16,7 +16,7 @@ import (
 )
 
 // cgroupService is this process's cgroup and the one supervisor that watches for it.
-// Every installation shares it; with the last it goes.
+// Every installation with the same supervisor shares it; with the last it goes.
 type cgroupService struct {
 	installer *supervised // starts the supervisor
 	own       cgroupfs.Group
@@ -35,29 +35,29 @@ type cgroupService struct {
 
 var (
 	theServiceMu sync.Mutex
-	theService   *cgroupService
+	theServices  = make(map[string]*cgroupService) // by executable of the supervisor
 )
 
-// acquireService returns the one service, made if need be.
+// acquireService returns the service for that supervisor, made if need be.
 func acquireService(ctx context.Context, opts registry.InstallOptions) (*cgroupService, error) {
-	theServiceMu.Lock()
-	defer theServiceMu.Unlock()
-	if theService == nil {
-		s, err := newService(ctx, opts)
-		if err != nil {
-			return nil, err
-		}
-		theService = s
-	}
-	theService.users++
-	return theService, nil
-}
-
-func newService(ctx context.Context, opts registry.InstallOptions) (*cgroupService, error) {
 	installer, err := findSupervisor(CgroupName, 0, opts)
 	if err != nil {
 		return nil, err
 	}
+	theServiceMu.Lock()
+	defer theServiceMu.Unlock()
+	s := theServices[installer.executable]
+	if s == nil {
+		if s, err = newService(ctx, installer); err != nil {
+			return nil, err
+		}
+		theServices[installer.executable] = s
+	}
+	s.users++
+	return s, nil
+}
+
+func newService(ctx context.Context, installer *supervised) (*cgroupService, error) {
 	tree, err := makeTree()
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (s *cgroupService) release() {
 	if s.users--; s.users > 0 {
 		return
 	}
-	theService = nil
+	delete(theServices, s.installer.executable)
 	s.mu.Lock()
 	s.closing = true
 	for s.starting { // the replacement of one that was killed

@@ -21,11 +21,12 @@ func (pdeathsig) Install(ctx context.Context, opts registry.InstallOptions) (reg
 	if err := (pdeathsig{}).Probe(ctx); err != nil {
 		return nil, err
 	}
-	cleanup, err := bind(PdeathsigName, opts)
-	if err != nil {
+	i := new(pdeathsigInstallation)
+	var err error
+	if i.cleanup, err = bind(PdeathsigName, opts, &i.backends); err != nil {
 		return nil, err
 	}
-	return &pdeathsigInstallation{cleanup: cleanup}, nil
+	return i, nil
 }
 
 // Probe implements [registry.Prober]: the signal is a part of every Linux, and

@@ -19,7 +19,7 @@ import (
 func (pidns) Install(ctx context.Context, opts registry.InstallOptions) (registry.Installation, error) {
 	i, err := newSupervised(ctx, PidnsName, pidnsFlags(), opts)
 	if err == nil {
-		i.cleanup, err = bind(PidnsName, opts)
+		i.cleanup, err = bind(PidnsName, opts, &i.backends)
 	}
 	if err != nil {
 		return nil, whyNoNamespaces(err)

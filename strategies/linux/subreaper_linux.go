@@ -11,7 +11,7 @@ import (
 func (subreaper) Install(ctx context.Context, opts registry.InstallOptions) (registry.Installation, error) {
 	i, err := newSupervised(ctx, SubreaperName, 0, opts)
 	if err == nil {
-		i.cleanup, err = bind(SubreaperName, opts)
+		i.cleanup, err = bind(SubreaperName, opts, &i.backends)
 	}
 	if err != nil {
 		return nil, err
