@@ -95,14 +95,19 @@ func passAttr(to *supervisor.Attr, a *syscall.SysProcAttr) error {
 	refused := func(field, why string) error {
 		return fmt.Errorf("%w: SysProcAttr.%s: %s", registry.ErrNotPassed, field, why)
 	}
-	const notCloned = unix.CLONE_NEWUSER | unix.CLONE_VM | unix.CLONE_PARENT | unix.CLONE_THREAD | unix.CLONE_VFORK
+	const cloned = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
+	if err := fitsClone(a); err != nil {
+		return err
+	}
 	switch {
 	case a.Ptrace:
 		return refused("Ptrace", "the tracer would be the supervisor; trace the leader's PID instead")
 	case len(a.UidMappings)+len(a.GidMappings) > 0 || a.GidMappingsEnableSetgroups:
 		return refused("UidMappings and GidMappings", "the supervisor cannot write them; start the command through unshare --map-users")
-	case a.Cloneflags&notCloned != 0:
-		return refused("Cloneflags", "CLONE_NEWUSER needs ID mappings, and the backend must remain the supervisor's own child")
+	case a.Cloneflags&unix.CLONE_NEWUSER != 0:
+		return refused("Cloneflags", "CLONE_NEWUSER needs ID mappings")
+	case a.Cloneflags&^cloned != 0:
+		return refused("Cloneflags", "the backend must remain the supervisor's own child and share nothing with it; only namespaces can be asked for")
 	case a.Unshareflags&unix.CLONE_NEWUSER != 0:
 		return refused("Unshareflags", "CLONE_NEWUSER needs ID mappings")
 	}
@@ -116,6 +121,16 @@ func passAttr(to *supervisor.Attr, a *syscall.SysProcAttr) error {
 	to.Setsid, to.Setpgid, to.Pgid = a.Setsid, a.Setpgid, a.Pgid
 	to.Foreground, to.Setctty, to.Noctty, to.Ctty = a.Foreground, a.Setctty, a.Noctty, a.Ctty
 	to.Cloneflags, to.Unshareflags = uint64(a.Cloneflags), uint64(a.Unshareflags)
+	return nil
+}
+
+// fitsClone refuses the flags that clone(2), unlike clone3, has no room for: it
+// takes those of the low byte for the signal of the child's end, and cuts off those
+// above 32 bits.
+func fitsClone(a *syscall.SysProcAttr) error {
+	if a != nil && uint64(a.Cloneflags)&^(1<<32-1-unix.CSIGNAL) != 0 {
+		return fmt.Errorf("%w: SysProcAttr.Cloneflags: clone(2) has no room for %#x; set Unshareflags to get a time namespace (CLONE_NEWTIME)", registry.ErrNotPassed, uint64(a.Cloneflags)&^(1<<32-1-unix.CSIGNAL))
+	}
 	return nil
 }
 

@@ -432,6 +432,8 @@ func TestRefused(t *testing.T) {
 		"Cloneflags/NEWUSER":   {Cloneflags: unix.CLONE_NEWUSER},
 		"Cloneflags/PARENT":    {Cloneflags: unix.CLONE_PARENT},
 		"Cloneflags/VM":        {Cloneflags: unix.CLONE_VM},
+		"Cloneflags/FS":        {Cloneflags: unix.CLONE_FS},
+		"Cloneflags/NEWTIME":   {Cloneflags: unix.CLONE_NEWTIME},
 		"Unshareflags/NEWUSER": {Unshareflags: unix.CLONE_NEWUSER},
 	} {
 		t.Run(name, func(t *testing.T) {

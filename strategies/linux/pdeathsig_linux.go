@@ -67,6 +67,11 @@ func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions)
 	if err := pdeathsigIsOurs(cmd.SysProcAttr); err != nil {
 		return nil, refuseStart(cmd, fail(err))
 	}
+	if a := cmd.SysProcAttr; a != nil && !a.UseCgroupFD && a.PidFD == nil { // with these package syscall uses clone3
+		if err := fitsClone(a); err != nil {
+			return nil, refuseStart(cmd, fail(err))
+		}
+	}
 	if err := dirThere(cmd); err != nil {
 		return nil, refuseStart(cmd, err)
 	}

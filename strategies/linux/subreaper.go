@@ -40,7 +40,7 @@ type subreaper struct{}
 //	  Foreground, Ctty       passed
 //	  Setctty, Noctty        passed
 //	  Pdeathsig              SIGKILL is in force anyway; any other is refused
-//	  Cloneflags             passed, but CLONE_NEWUSER, CLONE_VM and CLONE_PARENT are refused
+//	  Cloneflags             the namespaces are passed, but CLONE_NEWUSER and CLONE_NEWTIME are refused
 //	  Unshareflags           passed, but CLONE_NEWUSER is refused
 //	  UseCgroupFD, CgroupFD  passed; the supervisor is in that cgroup, too
 //	  PidFD                  set, to a pidfd of cmd.Process
