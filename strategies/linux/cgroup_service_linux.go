@@ -195,9 +195,8 @@ func (s *cgroupService) startSupervisor(ctx context.Context) error {
 func (s *cgroupService) launch(ctx context.Context) (*handshake, *exec.Cmd, error) {
 	spec := newSpec()
 	spec.Watch = string(s.tree.Group)
-	cmd := exec.Command(s.installer.executable)
-	cmd.ExtraFiles = []*os.File{s.tree.Lock}
-	spec.LockFD = 3
+	cmd := &exec.Cmd{Path: s.installer.executable}
+	spec.LockFD = int(s.tree.Lock.Fd())
 	h, err := s.installer.rewrite(cmd, spec)
 	if err != nil {
 		return nil, nil, err

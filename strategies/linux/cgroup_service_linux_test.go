@@ -190,15 +190,12 @@ func TestCgroupSupervisorCannotBeReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "supervisor")
-	provide := func() {
-		if err := os.WriteFile(path, self, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(path, self, 0o755); err != nil {
+		t.Fatal(err)
 	}
-	provide()
 	s, l := a.service()
 	s.mustDo("install "+path, "start 2")
-	if err := os.Remove(path); err != nil {
+	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	pid := s.cmd.Process.Pid
@@ -216,7 +213,9 @@ func TestCgroupSupervisorCannotBeReplaced(t *testing.T) {
 	if n := len(childrenOf(t, pid)); n != 2 {
 		t.Errorf("%d children, want the two backends", n)
 	}
-	provide()
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	s.mustDo("start 1", "alive")
 	if n := len(supervisorsOf(t, pid)); n != 1 {
 		t.Errorf("%d supervisors", n)

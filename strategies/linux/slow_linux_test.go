@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -141,6 +140,7 @@ func standIn(t *testing.T, script string) *bystander {
 	}
 	_ = unix.SetNonblock(fds[0], true)
 	h := &handshake{
+		block: make([]byte, supervisor.BlockHead),
 		owner: &supervised{strategy: SubreaperName}, path: "test",
 		channel: os.NewFile(uintptr(fds[0]), "ours"), theirs: os.NewFile(uintptr(fds[1]), "theirs"),
 	}
@@ -226,8 +226,8 @@ func TestSupervisorThatSaysNothing(t *testing.T) {
 	before := silence
 	silence = time.Second
 	defer func() { silence = before }()
-	silent := filepath.Join(t.TempDir(), "silent")
-	if err := os.WriteFile(silent, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755); err != nil {
+	silent, err := exec.LookPath("yes") // no script: its interpreter would not find the file
+	if err != nil {
 		t.Fatal(err)
 	}
 	opts := registry.InstallOptions{OutliveParent: true, Supervisor: silent}

@@ -3,12 +3,12 @@ package linux
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/entry"
 	"github.com/seed329817d7/contain/strategies/internal/proctree"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
@@ -40,7 +41,8 @@ var ownPidfd = sync.OnceValue(func() *os.File {
 type supervised struct {
 	strategy   string
 	cleanup    registry.Cleanup
-	executable string
+	executable string // the path of the supervisor's
+	image      int    // a descriptor of it, never closed
 	// initFlags makes the supervisor the init of a PID namespace, and ties the
 	// proxy to this process by a parent-death signal.
 	initFlags uint64
@@ -71,7 +73,61 @@ func findSupervisor(strategy string, initFlags uint64, opts registry.InstallOpti
 	} else if mode := buildMode(); mode != "" {
 		return nil, i.error("install", fmt.Errorf("%w: this is a %s build inside another program, which cannot be started again as a supervisor; set Supervisor to an installed contain command", errors.ErrUnsupported, mode))
 	}
+	if !supervisor.Helpers {
+		return nil, i.error("install", fmt.Errorf("%w: there is no supervisor for %s", errors.ErrUnsupported, runtime.GOARCH))
+	}
+	var err error
+	if i.image, err = openImage(i.executable); err != nil {
+		return nil, i.error("install", fmt.Errorf("%w: %w: %w", errors.ErrUnsupported, registry.ErrSupervisor, err))
+	}
 	return i, nil
+}
+
+// openImage returns a descriptor of an executable, close-on-exec and never closed, by
+// which it is executed whatever becomes of its path: one for each file.
+func openImage(path string) (int, error) {
+	images.mu.Lock()
+	defer images.mu.Unlock()
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return -1, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	key := imageKey{st.Dev, st.Ino}
+	if have, ok := images.open[key]; ok {
+		return have, nil
+	}
+	if fd, err = outOfTheWay(fd); err != nil {
+		return -1, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+	}
+	if images.open == nil {
+		images.open = make(map[imageKey]int)
+	}
+	images.open[key] = fd
+	return fd, nil
+}
+
+// outOfTheWay duplicates a descriptor to a high number. In the child, where the path
+// of the helper is looked up, package syscall lays the command's own files from 0 on,
+// and before that may move them to numbers behind the highest of them.
+func outOfTheWay(fd int) (high int, err error) {
+	for _, from := range [...]int{800, 200, 100, 50, 20} { // as the limit on open files allows
+		if high, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, from); err != unix.EINVAL {
+			break
+		}
+	}
+	return high, err
+}
+
+type imageKey struct{ dev, ino uint64 }
+
+var images struct {
+	mu   sync.Mutex
+	open map[imageKey]int
 }
 
 // error wraps err unless it is wrapped already.
@@ -211,8 +267,10 @@ type handshake struct {
 	channel *os.File // to the supervisor
 	theirs  *os.File // its end of that
 	also    []*os.File
-	spec    []byte
-	proxy   int // its PID, once it has said hello
+	block   []byte
+	files   []int // go with the block
+	proxy   int   // its PID, once it has said hello
+	way     entry.Way
 }
 
 // rewrite makes cmd start the supervisor, and the supervisor what cmd was.
@@ -229,14 +287,10 @@ func (i *supervised) rewrite(cmd *exec.Cmd, spec *supervisor.Spec) (*handshake, 
 		channel: os.NewFile(uintptr(fds[0]), "supervisor"),
 		theirs:  os.NewFile(uintptr(fds[1]), "owner"),
 	}
-	extra := append(make([]*os.File, 0, len(cmd.ExtraFiles)+3), cmd.ExtraFiles...)
-	pass := func(f *os.File) int {
-		extra = append(extra, f)
-		return 2 + len(extra)
-	}
-	number := pass(h.theirs)
+	extra := append(cmd.ExtraFiles[:len(cmd.ExtraFiles):len(cmd.ExtraFiles)], h.theirs)
+	number := 2 + len(extra)
 	if f := ownPidfd(); f != nil {
-		spec.OwnerFD = pass(f)
+		spec.OwnerFD = int(f.Fd())
 	}
 	if a := cmd.SysProcAttr; a != nil && a.Foreground {
 		fd, err := unix.FcntlInt(uintptr(a.Ctty), unix.F_DUPFD_CLOEXEC, 3)
@@ -244,15 +298,15 @@ func (i *supervised) rewrite(cmd *exec.Cmd, spec *supervisor.Spec) (*handshake, 
 			h.close()
 			return nil, execError(cmd.Path, err)
 		}
-		tty := os.NewFile(uintptr(fd), "terminal")
-		h.also = append(h.also, tty)
-		spec.Attr.ForegroundFD = pass(tty)
+		h.also = append(h.also, os.NewFile(uintptr(fd), "terminal"))
+		spec.Attr.ForegroundFD = fd
 	}
-	h.spec = binary.NativeEndian.AppendUint32(nil, 0)
-	h.spec = spec.Append(h.spec)
-	binary.NativeEndian.PutUint32(h.spec, uint32(len(h.spec)-4))
+	if h.block, h.files, err = spec.Block(false); err != nil {
+		h.close()
+		return nil, execError(h.path, err)
+	}
 
-	cmd.Path, cmd.Args, cmd.Dir = i.executable, []string{supervisor.Argv0}, ""
+	cmd.Path, cmd.Args, cmd.Dir = entry.StartMark+strconv.Itoa(i.image), []string{supervisor.Argv0}, ""
 	cmd.Env = []string{supervisor.FDEnv + "=" + strconv.Itoa(number)}
 	if v, ok := os.LookupEnv("LD_LIBRARY_PATH"); ok { // a program linked dynamically may need it to start
 		cmd.Env = append(cmd.Env, "LD_LIBRARY_PATH="+v)
@@ -310,7 +364,7 @@ func (h *handshake) shake(ctx context.Context) (supervisor.Message, error) {
 }
 
 func (h *handshake) exchange() (supervisor.Message, error) {
-	h.dropTheirs()
+	h.theirs.Close()
 	var none supervisor.Message
 	fail := func(err error) error {
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
@@ -318,7 +372,9 @@ func (h *handshake) exchange() (supervisor.Message, error) {
 		}
 		return h.owner.error("start "+h.path, fmt.Errorf("%w: %w", registry.ErrSupervisor, err))
 	}
-	if _, err := h.channel.Write(h.spec); err != nil {
+	err := h.tell()
+	h.dropTheirs()
+	if err != nil {
 		return none, fail(fmt.Errorf("tell the supervisor what to start: %w", err))
 	}
 	for {
@@ -328,9 +384,9 @@ func (h *handshake) exchange() (supervisor.Message, error) {
 		}
 		switch m.Op {
 		case supervisor.OpHello:
-			h.proxy = int(m.B)
-			if m.A != supervisor.Version {
-				return none, fail(fmt.Errorf("it speaks version %d of the protocol, this program speaks %d; install the same version of contain", m.A, supervisor.Version))
+			h.proxy, h.way = int(m.B), entry.Way(m.C)
+			if m.A != entry.Version {
+				return none, fail(fmt.Errorf("it speaks version %d of the protocol, this program speaks %d; install the same version of contain", m.A, entry.Version))
 			}
 		case supervisor.OpRefused:
 			if refusal := supervisor.Refusal(m.A); refusal == supervisor.RefusedSetup {
@@ -364,6 +420,31 @@ func (h *handshake) giveUp(cmd *exec.Cmd) {
 	_, _ = io.Copy(io.Discard, h.channel) // until the supervisor has ended
 	awaitInit(init)
 	h.close()
+}
+
+// tell writes the block.
+func (h *handshake) tell() error {
+	conn, err := h.channel.SyscallConn()
+	if err != nil {
+		return err
+	}
+	head := h.block[:supervisor.BlockHead]
+	var rights []byte
+	if len(h.files) > 0 {
+		rights = unix.UnixRights(h.files...)
+	}
+	var serr error
+	err = conn.Write(func(fd uintptr) bool {
+		_, serr = unix.SendmsgN(int(fd), head, rights, nil, unix.MSG_NOSIGNAL)
+		return serr != unix.EAGAIN && serr != unix.EINTR
+	})
+	if err == nil {
+		err = os.NewSyscallError("sendmsg", serr)
+	}
+	if err == nil && len(h.block) > len(head) {
+		_, err = h.channel.Write(h.block[len(head):])
+	}
+	return err
 }
 
 var refusals = map[supervisor.Refusal]string{
@@ -586,7 +667,7 @@ var errLost = fmt.Errorf("%w, or may be: its supervisor and its proxy were kille
 
 // followWrapped waits for a start that somebody else makes.
 func (t *tree) followWrapped() {
-	if _, err := t.h.channel.Write(t.h.spec); err == nil {
+	if err := t.h.tell(); err == nil {
 		for {
 			m, err := readMessage(t.h.channel)
 			if err != nil || m.Op == supervisor.OpFailed || m.Op == supervisor.OpRefused {

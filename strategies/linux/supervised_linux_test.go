@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/entry"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
@@ -213,14 +214,24 @@ func namesRole() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// Started by hand under the supervisor's name, a program says so and does not run.
+// Started by hand by a path such as a supervisor has, a program says so and does not run.
+// The name alone, and the path without its mark, are anybody's.
 func TestNotByHand(t *testing.T) {
-	self, _ := os.Executable()
-	cmd := &exec.Cmd{Path: self, Args: []string{supervisor.Argv0}, Env: []string{RoleEnv + "=ran"}}
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 125 || strings.Contains(string(out), "ran\n") || strings.Count(string(out), "\n") != 1 {
-		t.Errorf("%v, %q", err, out)
+	image, err := openImage("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mark := range []string{entry.PathMark, entry.StartMark} {
+		cmd := &exec.Cmd{Path: mark + strconv.Itoa(image), Args: []string{supervisor.Argv0}, Env: []string{RoleEnv + "=ran"}}
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 125 || strings.Contains(string(out), "ran\n") || strings.Count(string(out), "\n") != 1 {
+			t.Errorf("%s: %v, %q", mark, err, out)
+		}
+	}
+	cmd := &exec.Cmd{Path: "/proc/self/fd/" + strconv.Itoa(image), Args: []string{supervisor.Argv0}, Env: []string{RoleEnv + "=ran"}}
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "ran\n" {
+		t.Errorf("as fexecve(3) does it: %v, %q", err, out)
 	}
 }
 
@@ -275,7 +286,11 @@ func TestRefusedUnderAtSecure(t *testing.T) {
 	}
 	ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
 	defer ours.Close()
-	cmd := &exec.Cmd{Path: bin, Args: []string{supervisor.Argv0}, Env: []string{supervisor.FDEnv + "=3"}, ExtraFiles: []*os.File{theirs},
+	image, err := openImage(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := &exec.Cmd{Path: entry.StartMark + strconv.Itoa(image), Args: []string{supervisor.Argv0}, Env: []string{supervisor.FDEnv + "=3"}, ExtraFiles: []*os.File{theirs},
 		SysProcAttr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 0}}}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

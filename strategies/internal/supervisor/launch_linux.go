@@ -12,13 +12,14 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/strategies/internal/entry"
 )
 
 // launch says what the proxy decides about a supervisor, beside the Spec.
 type launch struct {
 	spec    *Spec
 	ignored uint64 // signals that the proxy ignores
-	channel int    // to the owner, -1 if the proxy is the owner
 	parent  int    // a pidfd whose end is the end of the tree, -1 if none
 	// groupOf is the process group that the leader joins: its own if 0, the
 	// proxy's if -1.
@@ -35,7 +36,7 @@ type launch struct {
 	// guarded puts a guardian between the proxy and the supervisor.
 	guarded bool
 	// nofile is the leader's limit on open files, none if its max is 0.
-	nofile rlimit
+	nofile entry.Rlimit
 }
 
 // child is a supervisor that has been forked.
@@ -48,8 +49,8 @@ type child struct {
 // received is the pipe of the signals that contain run has received.
 var received = struct{ read, write int }{-1, -1}
 
-// raw is the one supervisor's state. A proxy has one backend.
-var raw rawState
+// raw is the one supervisor's state.
+var raw = &entry.Raw
 
 // start forks the supervisor. When it returns, everything the supervisor
 // watches was open before the supervisor existed.
@@ -58,148 +59,125 @@ func (l *launch) start() (child, error) {
 		return child{}, errors.ErrUnsupported
 	}
 	var fds fdSet
-	r := &raw
-	*r = rawState{}        // contain run may have tried another strategy before
-	r.leftOut = leaveOut() // before the block is made
+	r := raw
+	r.Clear()              // contain run may have tried another strategy before
+	r.LeftOut = leaveOut() // before the block is made
 	spec := *l.spec
 	var places []pidPlace
-	if l.channel < 0 {
-		spec.Env, places = forLeader(spec.Env)
-	}
-	if err := r.describe(&spec); err != nil {
+	spec.Env, places = forLeader(spec.Env)
+	if err := describe(r, &spec); err != nil {
 		return child{}, err
 	}
-	r.markPID(places)
-	r.channel, r.parent, r.owner = l.channel, l.parent, l.spec.OwnerFD
-	r.groupOf, r.groupInherited = l.groupOf, l.spec.newNumbers()
-	r.groupShared = l.groupShared
-	r.grace, r.parentEndGrace, r.endWithin = -1, ParentEndGrace.Milliseconds(), -1
+	markPID(r, places)
+	r.Parent = l.parent
+	r.GroupOf, r.GroupInherited = l.groupOf, l.spec.newNumbers()
+	r.ParentEndGrace = ParentEndGrace.Milliseconds()
+	r.GroupShared = l.groupShared
 	if l.grace >= 0 {
-		r.grace = l.grace.Milliseconds()
-		r.parentEndGrace = r.grace
+		r.Grace = l.grace.Milliseconds()
+		r.ParentEndGrace = r.Grace
 	}
-	if err := r.setRewrite(l.rewrite); err != nil {
+	if err := setRewrite(r, l.rewrite); err != nil {
 		return child{}, err
 	}
-	r.nameForced, r.nofile, r.guarded = l.nameForced, l.nofile, l.guarded
-	r.skipKernelSignal, r.exitWhenLate, r.mirrorStops = l.skipKernelSignal, l.exitWhenLate, l.mirrorStops
-	r.proxyPID = os.Getpid()
-	r.proxy, _ = unix.PidfdOpen(r.proxyPID, 0) // -1 before Linux 5.3
-	if l.channel < 0 {                         // the proxy is the owner; of the relay somebody else may hold an end
-		r.owner = r.proxy
-	}
-	r.supervisorPidfd, r.children = -1, -1
+	r.NameForced, r.Nofile, r.Guarded = l.nameForced, l.nofile, l.guarded
+	r.SkipKernelSignal, r.ExitWhenLate, r.MirrorStops = l.skipKernelSignal, l.exitWhenLate, l.mirrorStops
+	r.ProxyPID = os.Getpid()
+	r.Proxy, _ = unix.PidfdOpen(r.ProxyPID, 0) // -1 before Linux 5.3
+	r.Owner = r.Proxy                          // the proxy is the owner; of the relay somebody else may hold an end
 	var self [32]byte
 	n, _ := unix.Readlink("/proc/self", self[:])
-	r.foreignProc = string(self[:max(n, 0)]) != strconv.Itoa(os.Getpid())
-	if r.initflags == 0 {
-		r.childrenErrno = childrenErrno()
+	r.ForeignProc = string(self[:max(n, 0)]) != strconv.Itoa(os.Getpid())
+	if r.InitFlags == 0 {
+		r.ChildrenErrno = childrenErrno()
 	}
 
 	// A signal that came to contain run while one strategy failed is for the next.
-	again := l.channel < 0 && received.write >= 0
+	again := received.write >= 0
 	if again {
-		r.relay, r.relayWrite = received.read, received.write
+		r.Relay, r.RelayWrite = received.read, received.write
 	} else {
-		r.relay, r.relayWrite = fds.pipe(unix.O_NONBLOCK)
+		r.Relay, r.RelayWrite = fds.pipe(unix.O_NONBLOCK)
 	}
 	mirror, mirrorWrite := fds.pipe(0)
-	r.mirror = mirrorWrite
-	r.status, r.statusWrite = fds.pipe(0)
-	r.signals = fds.signalfd(unix.SIGCHLD)
-	r.mapped, r.mappedWrite = -1, -1
-	if r.initflags&unix.CLONE_NEWUSER != 0 {
-		r.mapped, r.mappedWrite = fds.pipe(0)
+	r.Mirror = mirrorWrite
+	r.Status, r.StatusWrite = fds.pipe(0)
+	r.Signals = fds.signalfd(unix.SIGCHLD)
+	r.Mapped, r.MappedWrite = -1, -1
+	if r.InitFlags&unix.CLONE_NEWUSER != 0 {
+		r.Mapped, r.MappedWrite = fds.pipe(0)
 	}
 	if fds.err != nil {
 		fds.close()
-		_ = unix.Close(r.proxy)
+		_ = unix.Close(r.Proxy)
 		return child{}, os.NewSyscallError("open the supervisor's descriptors", fds.err)
 	}
-	for _, fd := range []int{r.owner, r.parent, r.proxy, r.channel, r.relay, r.mirror, r.signals, r.status, r.killFD, l.spec.LockFD} {
-		r.retain(fd)
+	for _, fd := range []int{r.Owner, r.Parent, r.Proxy, r.Channel, r.Relay, r.Mirror, r.Signals, r.Status, r.KillFD, l.spec.LockFD} {
+		if !r.Retain(fd) {
+			fds.close()
+			_ = unix.Close(r.Proxy)
+			return child{}, errors.New("more descriptors to keep than there is room for")
+		}
 	}
-	if r.nkeep >= len(r.keep) { // retain may have passed over one
-		fds.close()
-		_ = unix.Close(r.proxy)
-		return child{}, errors.New("more descriptors to keep than there is room for")
-	}
-	r.maxFD = highestFD()
+	r.MaxFD = highestFD() // after Retain
 	if l.rename {
-		r.argv0, r.argv0Len = argvArea()
+		start, n := argvArea()
+		r.Argv0, r.Argv0Len = address(start), n
 	}
-	r.reset = l.ignored
+	r.Reset = l.ignored
 	if !again {
-		relaySignals(r.relayWrite, l.ignored)
+		relaySignals(r.RelayWrite, l.ignored)
 	}
-	if l.channel < 0 {
-		received.read, received.write = r.relay, r.relayWrite
-	}
+	received.read, received.write = r.Relay, r.RelayWrite
 
-	pid := r.fork()
-	if pid > 0 && r.mappedWrite >= 0 {
-		writeMaps(pid, r.mappedWrite)
+	pid := r.Fork()
+	if pid > 0 && r.MappedWrite >= 0 {
+		writeMaps(pid, r.MappedWrite)
 	}
-	relay := r.relay
-	if l.channel >= 0 {
-		_ = unix.Close(relay)
-		relay = -1
-	}
-	for _, fd := range []int{r.mirror, r.status, r.statusWrite, r.signals, r.proxy, r.mapped, r.mappedWrite} {
+	for _, fd := range []int{r.Mirror, r.Status, r.StatusWrite, r.Signals, r.Proxy, r.Mapped, r.MappedWrite} {
 		_ = unix.Close(fd)
 	}
 	if pid < 0 {
 		_ = unix.Close(mirror) // not the relay: the signal handlers write to it
 		return child{}, &os.SyscallError{Syscall: "fork the supervisor", Err: syscall.Errno(-pid)}
 	}
-	return child{pid: pid, mirror: mirror, relay: relay}, nil
+	return child{pid: pid, mirror: mirror, relay: r.Relay}, nil
 }
 
 // childrenErrno says why processes have no list of their children, or 0. It asks about
 // PID 1's, which the kernel has at hand, while one of this process's own would have to
 // be made, and taken apart at its end.
-func childrenErrno() unix.Errno {
+func childrenErrno() uint32 {
 	err := unix.Faccessat(unix.AT_FDCWD, "/proc/1/task/1/children", 0, 0)
 	if err != nil { // others may be hidden, hidepid in proc(5)
 		err = unix.Faccessat(unix.AT_FDCWD, "/proc/thread-self/children", 0, 0)
 	}
 	errno, _ := err.(unix.Errno)
-	return errno
+	return uint32(errno)
+}
+
+// markPID has the leader put its PID where it belongs in its environment.
+func markPID(r *entry.Supervisor, places []pidPlace) {
+	for i, place := range places {
+		if i < len(r.PIDTexts) {
+			entry := *(*uintptr)(pointer(r.Envp + uintptr(place.entry*wordSize)))
+			r.PIDTexts[i] = entry + uintptr(place.offset)
+		}
+	}
 }
 
 // setRewrite fills the table of what is passed on as what.
-func (r *rawState) setRewrite(rules map[syscall.Signal]syscall.Signal) error {
-	for sig := range r.rewrite {
-		r.rewrite[sig] = uint8(sig)
+func setRewrite(r *entry.Supervisor, rules map[syscall.Signal]syscall.Signal) error {
+	for sig := range r.Rewrite {
+		r.Rewrite[sig] = uint8(sig)
 	}
 	for from, to := range rules {
-		if from < 1 || from > numSig || to < 0 || to > numSig {
-			return fmt.Errorf("pass on signal %d as %d: a signal is a number from 1 to %d", from, to, numSig)
+		if from < 1 || from > entry.NumSig || to < 0 || to > entry.NumSig {
+			return fmt.Errorf("pass on signal %d as %d: a signal is a number from 1 to %d", from, to, entry.NumSig)
 		}
-		r.rewrite[from] = uint8(to)
+		r.Rewrite[from] = uint8(to)
 	}
 	return nil
-}
-
-// fork blocks every signal of this thread, so that none of the Go runtime's
-// handlers can run in the child, and forks. The child never returns here. Nothing
-// in here can move this goroutine to another thread.
-//
-//go:nosplit
-//go:norace
-func (r *rawState) fork() int {
-	r.mask = setMask(^uint64(0))
-	pid := -1
-	if ownStacks {
-		pid = r.forkOntoStack()
-	} else {
-		r.reset = ^uint64(0)
-		if pid = fork(r.initflags); pid == 0 {
-			r.supervise()
-		}
-	}
-	setMask(r.mask)
-	return pid
 }
 
 // writeMaps maps this process's IDs to themselves in the user namespace of pid,
@@ -219,33 +197,40 @@ func writeMaps(pid, mapped int) {
 }
 
 // describe puts the backend's description into the form that execve takes.
-func (r *rawState) describe(s *Spec) error {
-	r.machine.OnLeaderExit = s.OnLeaderExit
-	r.probe = s.Probe
-	r.killSignal, r.killDeadline = uintptr(s.KillSignal), s.KillDeadline.Milliseconds()
-	r.ignored = s.Ignored
-	r.cgroupFD, r.killFD = s.CgroupFD, s.KillFD
+func describe(r *entry.Supervisor, s *Spec) error {
+	r.Machine.OnLeaderExit = s.OnLeaderExit
+	r.Probe = s.Probe
+	r.KillSignal, r.KillDeadline = uintptr(s.KillSignal), s.KillDeadline.Milliseconds()
+	r.Ignored = s.Ignored
+	r.CgroupFD, r.KillFD = s.CgroupFD, s.KillFD
 	a := &s.Attr
-	r.cloneflags, r.initflags = uintptr(a.Cloneflags), uintptr(s.InitFlags)
-	to := &r.attr
-	to.credential, to.noSetGroups = a.Credential, a.NoSetGroups
-	to.uid, to.gid = uintptr(a.UID), uintptr(a.GID)
-	to.setsid, to.unshared = a.Setsid, int(a.Unshareflags)
-	to.foreground, to.foregroundFD = a.Foreground, a.ForegroundFD
-	to.setctty, to.noctty, to.ctty = a.Setctty, a.Noctty, a.Ctty
-	to.ncaps = copy(to.caps[:], a.AmbientCaps)
-	// Without a copy of its memory the leader starts sooner. Not so with another
-	// identity: that would take the memory of both out of the reach of its owner,
-	// PR_SET_DUMPABLE(2const). Nor in new namespaces, of which that of time refuses. Nor
-	// before Linux 5.16, where a leader that dies of a pending SIGQUIT before its exec
-	// takes all who share its memory along: "coredump: Limit coredumps to a single
-	// thread group".
-	r.shareMemory = ownStacks && kernelAtLeast(5, 16) && r.cloneflags == 0 && a.Unshareflags == 0 && !a.Credential && len(a.AmbientCaps) == 0
-	return r.describeByPointer(s)
+	r.Attr.CloneFlags, r.InitFlags = uintptr(a.Cloneflags), uintptr(s.InitFlags)
+	to := &r.Attr
+	to.Credential, to.NoSetGroups = a.Credential, a.NoSetGroups
+	to.UID, to.GID = uintptr(a.UID), uintptr(a.GID)
+	to.Setsid, to.Unshared = a.Setsid, int(a.Unshareflags)
+	to.Foreground, to.ForegroundFD = a.Foreground, a.ForegroundFD
+	to.Setctty, to.Noctty, to.Ctty = a.Setctty, a.Noctty, a.Ctty
+	to.NumCaps = copy(to.Caps[:], a.AmbientCaps)
+	r.ShareMemory = entry.OwnStacks && mayShareMemory(a)
+	return describeByPointer(r, s)
+}
+
+// address is that of memory which Go does not move: a block, or what the kernel made.
+func address(p unsafe.Pointer) uintptr { return uintptr(p) }
+
+// mayShareMemory: without a copy of its memory the leader starts sooner. Not so with another
+// identity: that would take the memory of both out of the reach of its owner,
+// PR_SET_DUMPABLE(2const). Nor in new namespaces, of which that of time refuses. Nor
+// before Linux 5.16, where a leader that dies of a pending SIGQUIT before its exec
+// takes all who share its memory along: "coredump: Limit coredumps to a single
+// thread group".
+func mayShareMemory(a *Attr) bool {
+	return a.Cloneflags == 0 && a.Unshareflags == 0 && !a.Credential && len(a.AmbientCaps) == 0 && kernelAtLeast(5, 16)
 }
 
 // describeByPointer does so for what is of any length.
-func (r *rawState) describeByPointer(s *Spec) error {
+func describeByPointer(r *entry.Supervisor, s *Spec) error {
 	const groupSize = int(unsafe.Sizeof(s.Attr.Groups[0]))
 	size := taken(len(s.Attr.Groups) * groupSize)
 	for _, list := range [...][]string{s.Args, s.Env, {s.Path, s.Dir, s.Attr.Chroot, s.Cgroup}} {
@@ -259,38 +244,26 @@ func (r *rawState) describeByPointer(s *Spec) error {
 	if err != nil {
 		return err
 	}
-	r.argv, r.envp, r.path = b.list(s.Args), b.list(s.Env), b.text(s.Path)
+	r.Argv, r.Envp, r.Path = address(b.list(s.Args)), address(b.list(s.Env)), address(b.text(s.Path))
 	for _, t := range [...]struct {
-		to   *unsafe.Pointer
+		to   *uintptr
 		from string
-	}{{&r.dir, s.Dir}, {&r.chroot, s.Attr.Chroot}, {&r.cgroup, s.Cgroup}} {
+	}{{&r.Dir, s.Dir}, {&r.Chroot, s.Attr.Chroot}, {&r.Cgroup, s.Cgroup}} {
 		if t.from != "" {
-			*t.to = b.text(t.from)
+			*t.to = address(b.text(t.from))
 		}
 	}
 	if n := len(s.Attr.Groups); n > 0 {
-		r.attr.groups, r.attr.ngroups = b.take(n*groupSize), n
-		copy(unsafe.Slice((*uint32)(r.attr.groups), n), s.Attr.Groups)
+		groups := b.take(n * groupSize)
+		r.Attr.Groups, r.Attr.NumGroups = address(groups), n
+		copy(unsafe.Slice((*uint32)(groups), n), s.Attr.Groups)
 	}
 	return nil
 }
 
-// markPID has the leader put its PID where it belongs in its environment.
-func (r *rawState) markPID(places []pidPlace) {
-	for i, place := range places {
-		if i < len(r.pidTexts) {
-			entry := *(*unsafe.Pointer)(unsafe.Add(r.envp, place.entry*wordSize))
-			r.pidTexts[i] = unsafe.Add(entry, place.offset)
-		}
-	}
-}
-
-// utsname is not on the stack, which would have to grow for it.
-var utsname unix.Utsname
-
 // kernelAtLeast compares the kernel's version, uname(2).
 func kernelAtLeast(major, minor int) bool {
-	u := &utsname
+	u := new(unix.Utsname)
 	if unix.Uname(u) != nil {
 		return false
 	}

@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/strategies/internal/entry"
 )
 
 // leaveOut has the fork leave Go's memory out of the supervisor, which then has the
@@ -19,7 +21,7 @@ import (
 func leaveOut() bool {
 	var onHeap byte // as this goroutine's stack is
 	low, high := uintptr(unsafe.Pointer(&onHeap))&^(arenaSize-1), mainStack()
-	if !ownStacks || low >= high || imageEnd() > low {
+	if !entry.OwnStacks || low >= high || imageEnd() > low {
 		return false
 	}
 	_, _, err := unix.Syscall(unix.SYS_MADVISE, low, high-low, unix.MADV_DONTFORK)

@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/strategies/internal/entry"
 )
 
 // relayFD is where relayHandler writes.
@@ -43,12 +45,12 @@ const (
 func relaySignals(fd int, ignored uint64) {
 	relayFD = int32(fd)
 	forRelayed(ignored, func(sig int) {
-		act := kernelSigaction{
-			handler:  relayHandlerPC(),
-			flags:    saSiginfo | saRestorer | saOnStack | saRestart,
-			restorer: relayRestorerPC(),
-			mask:     ^uint64(0),
+		act := entry.Sigaction{
+			Handler:  relayHandlerPC(),
+			Flags:    saSiginfo | saRestorer | saOnStack | saRestart,
+			Restorer: relayRestorerPC(),
+			Mask:     ^uint64(0),
 		}
-		sys(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&act)), 0, 8, 0)
+		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
 	})
 }

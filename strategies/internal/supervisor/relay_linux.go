@@ -1,6 +1,16 @@
 package supervisor
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/strategies/internal/entry"
+)
+
+// The handlers of package entry.
+const (
+	sigDfl = 0
+	sigIgn = 1
+)
 
 // relayed reports whether the proxy passes sig on. Not those that cannot be
 // caught, that report a fault of the proxy's own, or that belong to it: URG and
@@ -19,7 +29,7 @@ func relayed(sig unix.Signal) bool {
 // for signal n: what a command it starts would ignore, too. Of what was ignored
 // when the process started, the Go runtime leaves only SIGHUP and SIGINT in place.
 func IgnoredSignals() (set uint64) {
-	for sig := 1; sig <= numSig; sig++ {
+	for sig := 1; sig <= entry.NumSig; sig++ {
 		set |= bitIfIgnored(sig)
 	}
 	return set
@@ -36,8 +46,7 @@ func IgnoredFromStart() (set uint64) {
 }
 
 func bitIfIgnored(sig int) uint64 {
-	var act kernelSigaction
-	if disposition(sig, &act) != sigIgn {
+	if entry.HandlerOf(sig) != sigIgn {
 		return 0
 	}
 	return 1 << (uint(sig) - 1)
@@ -45,7 +54,7 @@ func bitIfIgnored(sig int) uint64 {
 
 // forRelayed calls f for every signal that is passed on, but for the ignored.
 func forRelayed(ignored uint64, f func(sig int)) {
-	for sig := 1; sig <= numSig; sig++ {
+	for sig := 1; sig <= entry.NumSig; sig++ {
 		if relayed(unix.Signal(sig)) && ignored&(1<<(uint(sig)-1)) == 0 {
 			f(sig)
 		}

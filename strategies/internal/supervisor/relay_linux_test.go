@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/seed329817d7/contain/strategies/internal/entry"
 )
 
 // TestIgnoredFromStart: nothing that was ignored at the start is missed, of all that
@@ -18,7 +20,7 @@ func TestIgnoredFromStart(t *testing.T) {
 		return
 	}
 	var signals []string
-	for sig := 1; sig <= numSig; sig++ {
+	for sig := 1; sig <= entry.NumSig; sig++ {
 		if sig != 9 && sig != 19 { // KILL and STOP
 			signals = append(signals, strconv.Itoa(sig))
 		}

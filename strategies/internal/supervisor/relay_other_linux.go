@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/strategies/internal/entry"
 )
 
 // relaySignals passes signals on through os/signal, which cannot tell a signal
@@ -19,7 +21,7 @@ func relaySignals(fd int, ignored uint64) {
 	forRelayed(ignored, func(sig int) { signal.Notify(c, syscall.Signal(sig)) })
 	go func() {
 		for sig := range c {
-			var info [siginfoSize]byte
+			var info [entry.SiginfoSize]byte
 			*(*int32)(unsafe.Pointer(&info[0])) = int32(sig.(syscall.Signal))
 			_, _ = unix.Write(fd, info[:])
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -15,6 +16,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/strategies/internal/entry"
 )
 
 // RunSpec is what Run does beside starting Spec.
@@ -86,7 +89,7 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	}
 	l := launch{
-		spec: &s.Spec, ignored: s.Ignored, channel: -1, parent: parent, grace: s.Grace,
+		spec: &s.Spec, ignored: s.Ignored, parent: parent, grace: s.Grace,
 		exitWhenLate: true, mirrorStops: true, rewrite: s.Rewrite, rename: true,
 		nameForced: s.OnForced != nil, guarded: guarded,
 	}
@@ -120,22 +123,27 @@ func pollParent(ppid int) {
 	for os.Getppid() == ppid {
 		time.Sleep(100 * time.Millisecond)
 	}
-	info := [siginfoSize / 4]int32{2: siParentGone}
-	_, _ = unix.Write(raw.relayWrite, unsafe.Slice((*byte)(unsafe.Pointer(&info)), siginfoSize))
+	info := [entry.SiginfoSize / 4]int32{2: entry.SIParentGone}
+	_, _ = unix.Write(raw.RelayWrite, unsafe.Slice((*byte)(unsafe.Pointer(&info)), entry.SiginfoSize))
 }
 
 // originalNofile returns the limit on open files that this process was started
 // with, nothing if it is the same now. The Go runtime has raised the soft part, and
 // it stays raised here.
-func originalNofile() (original rlimit) {
-	var raised rlimit
-	sys(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, 0, uintptr(unsafe.Pointer(&raised)), 0)
+func originalNofile() (original entry.Rlimit) {
+	var raised entry.Rlimit
+	prlimit(nil, &raised)
 	restoreNofile()
-	sys(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&raised)), uintptr(unsafe.Pointer(&original)), 0)
+	prlimit(&raised, &original)
 	if original == raised {
-		return rlimit{}
+		return entry.Rlimit{}
 	}
 	return original
+}
+
+// prlimit sets and gets this process's limit on open files, prlimit(2).
+func prlimit(to, from *entry.Rlimit) {
+	_, _, _ = unix.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(from)), 0, 0)
 }
 
 // supervised follows the supervisor to its end.
@@ -316,27 +324,27 @@ func wakeByMessage(mirror int) {
 // shell ends the loop around a command only if that died of the interrupt.
 func (f *follower) endAsInterrupted(relay int) {
 	status := f.result.Status
-	if !status.Signaled() || status.Signal() != unix.SIGINT || disposition(int(unix.SIGINT), &raw.act) == sigIgn {
+	if !status.Signaled() || status.Signal() != unix.SIGINT || entry.HandlerOf(int(unix.SIGINT)) == sigIgn {
 		return
 	}
 	// The supervisor may have ended before it read what the terminal had sent, and
 	// a busy host may not have run the handler yet: the leader got its signal first.
-	var info [siginfoSize / 4]int32
+	var info [entry.SiginfoSize / 4]int32
 	fds := []unix.PollFd{{Fd: int32(relay), Events: unix.POLLIN}}
 	for !f.interrupted {
-		if raw.skipKernelSignal {
+		if raw.SkipKernelSignal {
 			_, _ = unix.Poll(fds, 100)
 		}
-		n, err := unix.Read(relay, unsafe.Slice((*byte)(unsafe.Pointer(&info)), siginfoSize))
+		n, err := unix.Read(relay, unsafe.Slice((*byte)(unsafe.Pointer(&info)), entry.SiginfoSize))
 		if err == unix.EINTR {
 			continue
 		}
-		if n != siginfoSize {
+		if n != entry.SiginfoSize {
 			return
 		}
-		f.interrupted = raw.skipKernelSignal && info[0] == int32(unix.SIGINT) && info[2] == siKernel
+		f.interrupted = raw.SkipKernelSignal && info[0] == int32(unix.SIGINT) && info[2] == entry.SIKernel
 	}
-	setDisposition(int(unix.SIGINT), sigDfl, &raw.act)
+	entry.SetHandler(int(unix.SIGINT), sigDfl)
 }
 
 // hangUp closes the relay, which the supervisor takes for this process's end. The
@@ -344,11 +352,11 @@ func (f *follower) endAsInterrupted(relay int) {
 func hangUp() {
 	null, err := unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
-		err = unix.Dup3(null, raw.relayWrite, unix.O_CLOEXEC)
+		err = unix.Dup3(null, raw.RelayWrite, unix.O_CLOEXEC)
 		_ = unix.Close(null)
 	}
 	if err != nil {
-		_ = unix.Close(raw.relayWrite)
+		_ = unix.Close(raw.RelayWrite)
 	}
 }
 
@@ -401,7 +409,7 @@ func waitSoon(pid int) {
 		if got == pid || err == unix.ECHILD {
 			return
 		}
-		sys(unix.SYS_SCHED_YIELD, 0, 0, 0, 0, 0) // it may need this CPU
+		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // it may need this CPU
 	}
 	waitFor(pid)
 }
@@ -515,4 +523,46 @@ func forOpenFiles(f func(fd int)) {
 			}
 		}
 	}
+}
+
+// readSome is read(2) that no signal interrupts and for which the end is an error.
+func readSome(fd int, b []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, b)
+		switch {
+		case err == unix.EINTR:
+		case err == nil && n == 0:
+			return 0, io.ErrUnexpectedEOF
+		default:
+			return n, err
+		}
+	}
+}
+
+// restoreNofile takes back the soft limit on open files that the Go runtime
+// raised when this process started. The original value is known to package
+// syscall alone, which restores it before an exec, even one that fails.
+func restoreNofile() {
+	_ = syscall.Exec("", nil, nil)
+}
+
+// endOrphans takes over from a supervisor that was killed: its children have
+// become this process's. It returns the leader's wait status, how many had to be
+// killed, and whether all of them were gone before the kill deadline. Only the main
+// thread adopts, and only its children are listed: see find_child_reaper in Linux'
+// kernel/exit.c.
+func endOrphans(s *Spec, leader int) (status uint32, forced int, empty bool) {
+	pid := strconv.Itoa(os.Getpid())
+	children, err := unix.Open("/proc/self/task/"+pid+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		children = -1 // of another PID namespace, say: cgroup.kill can do without
+	}
+	defer unix.Close(children)
+	raw.KillSignal = uintptr(s.KillSignal)
+	return raw.EndOrphans(leader, children, s.KillDeadline.Milliseconds())
+}
+
+// newNumbers reports whether the leader is born in a PID namespace of its own.
+func (s *Spec) newNumbers() bool {
+	return (s.InitFlags|s.Attr.Cloneflags)&unix.CLONE_NEWPID != 0
 }

@@ -4,20 +4,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"time"
+
+	"github.com/seed329817d7/contain/strategies/internal/entry"
 )
 
-// Version is that of the encoding of Spec. Owner and supervisor are the same
-// executable, or Config.Supervisor names one that must speak the same version.
-const Version = 2
-
-// Argv0 is the supervisor's whole argument list and thread name. One word that
-// no program takes for an option or a file, and that pidof and pgrep of the
-// service's name do not find.
-const Argv0 = "contain-supervisor"
-
-// FDEnv is the one environment variable that a supervisor is started with, but
-// for LD_LIBRARY_PATH: the number of the descriptor of its channel to the owner.
-const FDEnv = "CONTAIN_SUPERVISOR_FD"
+// See package entry.
+const (
+	Version = entry.Version
+	Argv0   = entry.Argv0
+	FDEnv   = entry.FDEnv
+)
 
 // Spec is what a supervisor is told, over its channel, about the backend. It
 // never travels in the supervisor's own arguments or environment, where

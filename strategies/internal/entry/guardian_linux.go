@@ -1,10 +1,6 @@
-package supervisor
+package entry
 
-import (
-	"unsafe"
-
-	"golang.org/x/sys/unix"
-)
+import "unsafe"
 
 // forkGuarded makes this process the guardian of a supervisor, whose PID it returns;
 // in the supervisor it returns 0. A guardian takes over if the supervisor is killed, as contain run
@@ -14,8 +10,8 @@ import (
 //
 //go:nosplit
 //go:norace
-func (r *rawState) forkGuarded() (supervisor int) {
-	if !r.check(StepSubreaper, sys(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) {
+func (r *Supervisor) forkGuarded() (supervisor int) {
+	if !r.check(StepSubreaper, sys(_SYS_PRCTL, _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) {
 		return 0
 	}
 	if supervisor = fork(0); !r.check(StepFork, supervisor) {
@@ -30,28 +26,28 @@ func (r *rawState) forkGuarded() (supervisor int) {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) guardian(supervisor int) {
-	sys(unix.SYS_SETSID, 0, 0, 0, 0, 0)
-	sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0) // it may have been stopped
+func (r *Supervisor) guardian(supervisor int) {
+	sys(_SYS_SETSID, 0, 0, 0, 0, 0)
+	sys(_SYS_PRCTL, _PR_SET_PDEATHSIG, uintptr(_SIGCONT), 0, 0, 0) // it may have been stopped
 	r.nkeep = 0
 	r.closeAllButKept()
-	sys(unix.SYS_CHDIR, uintptr(unsafe.Pointer(&rootDir[0])), 0, 0, 0, 0)
-	for options := uintptr(unix.WALL); ; {
+	sys(_SYS_CHDIR, uintptr(unsafe.Pointer(&rootDir[0])), 0, 0, 0, 0)
+	for options := uintptr(_WALL); ; {
 		var status uint32
-		pid := sys(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), options, 0, 0)
+		pid := sys(_SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), options, 0, 0)
 		switch {
-		case pid == -int(unix.ECHILD):
+		case pid == -int(_ECHILD):
 			exit(0)
 		case pid == supervisor && status == 0: // it has done its work, or has said what is left
 			exit(0)
 		case pid == supervisor:
 			r.openChildren()
-			options |= unix.WNOHANG
+			options |= _WNOHANG
 			r.killFrom = nowMillis(&r.ts)
-		case pid == 0 && nowMillis(&r.ts)-r.killFrom >= r.killDeadline:
+		case pid == 0 && nowMillis(&r.ts)-r.killFrom >= r.KillDeadline:
 			exit(guardianLate)
 		case pid == 0:
-			r.signalChildren(r.killSignal)
+			r.signalChildren(r.KillSignal)
 			poll(nil, 0, 1, &r.ts)
 		}
 	}

@@ -1,138 +1,6 @@
-package supervisor
+package entry
 
-import (
-	"unsafe"
-
-	"golang.org/x/sys/unix"
-)
-
-// rawState is all that the supervisor and the backend's first steps touch. The
-// proxy fills it in before it forks; from then on no pointer in it is written.
-type rawState struct {
-	machine Machine
-
-	// The backend.
-	probe            bool
-	guarded          bool           // a guardian is between the proxy and the supervisor
-	path             unsafe.Pointer // these are into a block
-	argv, envp       unsafe.Pointer
-	pidTexts         [4]unsafe.Pointer // where in the environment the leader's PID belongs
-	dir, chroot      unsafe.Pointer
-	cgroup           unsafe.Pointer // path of the leader's cgroup, nil if there is none
-	attr             rawAttr
-	mask             uint64 // signals that the backend has blocked
-	ignored          uint64 // signals that the backend ignores
-	reset            uint64 // signals that may not have their default action
-	groupOf          int    // process group that the leader joins: its own if 0, none if -1
-	groupInherited   bool   // the leader has its group from the supervisor
-	groupShared      bool   // that group is not the leader's alone
-	foreignProc      bool   // /proc is that of another PID namespace
-	childrenErrno    unix.Errno
-	leftOut          bool   // Go's memory, see leaveOut
-	endContinues     bool   // this process's end continues the proxy, see forkOntoStack
-	shareMemory      bool   // of the supervisor with the leader, until the exec
-	nofile           rlimit // for the leader, if its max is not 0
-	cloneflags       uintptr
-	initflags        uintptr // the supervisor is the init of a PID namespace
-	supervisorPID    int
-	supervisorPidfd  int
-	killSignal       uintptr
-	killDeadline     int64 // milliseconds
-	grace            int64 // milliseconds after a forwarded SIGTERM, negative: never
-	parentEndGrace   int64 // milliseconds after the end of the parent, or of the terminal
-	skipKernelSignal bool  // the terminal has signalled the leader itself
-	exitWhenLate     bool
-	mirrorStops      bool // when the leader stops, so does the proxy
-	// rewrite is as what each signal is passed on: itself, another, or 0 for not at all.
-	rewrite [numSig + 1]uint8
-
-	// Descriptors, -1 where there is none.
-	owner, parent int // poll readable when that process is gone
-	proxy         int // a pidfd
-	proxyPID      int
-	channel       int // to the owner
-	relay         int // siginfo records from the proxy; its end is the proxy's end
-	relayWrite    int
-	mirror        int // to the proxy
-	signals       int // signalfd for SIGCHLD
-	children      int // /proc/thread-self/children, -1 until it is opened
-	status        int // the leader's exec: an errno, or the end
-	statusWrite   int
-	cgroupFD      int // its directory
-	killFD        int // its cgroup.kill, -1 before Linux 5.14
-	mappedWrite   int
-	mapped        int     // ends or has a byte when the user namespace's maps are written
-	keep          [12]int // those of the above that the supervisor keeps, ascending
-	nkeep         int
-	maxFD         int
-
-	// The name in the argument list.
-	argv0    unsafe.Pointer
-	argv0Len int
-
-	// What has become of things.
-	endWithin      int64 // of what is left, by force, in milliseconds; negative: nobody has asked
-	interrupted    bool  // by the terminal
-	signal         int   // to be passed on, 0 if none
-	events         uint8 // seen and not yet handed to the machine: bit n for Event n
-	failed         Step
-	failedErrno    uint32
-	leader         int
-	leaderExited   bool
-	leaderReported bool
-	leaderStopped  bool
-	stopChanged    bool
-	leaderStatus   uint32
-	executing      bool // the leader is at its exec; written by the leader
-	started        bool
-	unreaped       bool // there may be more to wait for
-	killing        bool
-	alive          int // children who have just been killed and have not ended yet
-	killFrom       int64
-	late           bool
-	graceUntil     int64
-	forced         uint32
-	nameForced     bool // tell the proxy who had to be killed
-
-	fds        [6]pollFD
-	mirrorPoll pollFD
-
-	// What the proxy has not been told yet: see tellProxy.
-	toProxy      [4]Message
-	nToProxy     int
-	waitedForEnd bool
-
-	// Room for what the kernel reads and writes.
-	out    Message
-	says   Message // the leader's out
-	ts     timespec
-	act    kernelSigaction
-	clone  cloneArgs
-	caps   [2]capData
-	info   [siginfoSize / 4]int32
-	upNext [siginfoSize / 4]int32
-	named  [2]Message
-	buf    [4096]byte
-}
-
-// rlimit is struct rlimit64 of prlimit(2).
-type rlimit struct{ cur, max uint64 }
-
-// numCaps bounds the ambient capabilities; capabilities(7) knows 41.
-const numCaps = 64
-
-// rawAttr is Attr without Go's slices.
-type rawAttr struct {
-	credential, noSetGroups      bool
-	uid, gid                     uintptr
-	groups                       unsafe.Pointer
-	ngroups                      int
-	caps                         [numCaps]uint32
-	ncaps                        int
-	setsid                       bool
-	foreground, setctty, noctty  bool
-	foregroundFD, ctty, unshared int
-}
+import "unsafe"
 
 // supervise is the life of the supervisor, and after the fork, of the leader
 // until its exec. It never returns. Its steps are siblings rather than nested,
@@ -140,14 +8,14 @@ type rawAttr struct {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) supervise() {
+func (r *Supervisor) supervise() {
 	r.prepare()
-	if r.guarded {
+	if r.Guarded {
 		if pid := r.forkGuarded(); pid > 0 {
 			r.guardian(pid)
 		}
 	}
-	if r.initflags != 0 && r.failed == StepNone {
+	if r.InitFlags != 0 && r.failed == StepNone {
 		r.becomeInit()
 	}
 	if r.failed == StepNone {
@@ -170,13 +38,13 @@ func (r *rawState) supervise() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) prepare() {
+func (r *Supervisor) prepare() {
 	// The proxy's end must be seen as the end of the relay, so no other process
 	// may hold its writing end: neither this one nor the leader.
-	closeFD(r.relayWrite)
+	closeFD(r.RelayWrite)
 	r.rename()
-	for sig := 1; sig <= numSig; sig++ {
-		if r.reset&(1<<(uint(sig)-1)) != 0 && disposition(sig, &r.act) != sigDfl {
+	for sig := 1; sig <= NumSig; sig++ {
+		if r.Reset&(1<<(uint(sig)-1)) != 0 && disposition(sig, &r.act) != sigDfl {
 			setDisposition(sig, sigDfl, &r.act)
 		}
 	}
@@ -186,17 +54,17 @@ func (r *rawState) prepare() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) watch() {
+func (r *Supervisor) watch() {
 	// Both descriptors were open before this process existed, so there is no
 	// moment at which the owner's end could be missed; the guard is one poll.
 	if r.guard() {
-		r.check(StepGuard, -int(unix.ESRCH))
+		r.check(StepGuard, -int(_ESRCH))
 	}
-	r.check(StepSubreaper, sys(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
-	if r.initflags == 0 {
+	r.check(StepSubreaper, sys(_SYS_PRCTL, _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+	if r.InitFlags == 0 {
 		// Somebody may have stopped this process, by SIGSTOP: the end of the thread
 		// that forked it wakes it up, and it looks whether that was its owner's.
-		sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
+		sys(_SYS_PRCTL, _PR_SET_PDEATHSIG, uintptr(_SIGCONT), 0, 0, 0)
 		r.checkChildren()
 	}
 }
@@ -205,25 +73,25 @@ func (r *rawState) watch() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) begin() {
-	if r.probe {
+func (r *Supervisor) begin() {
+	if r.Probe {
 		r.tell(OpReady, 0, 0)
 		r.flushProxy()
 		exit(0)
 	}
-	if !r.groupInherited && !r.groupShared {
+	if !r.GroupInherited && !r.GroupShared {
 		r.leaveGroup()
 	}
-	r.supervisorPID = sys(unix.SYS_GETPID, 0, 0, 0, 0, 0)
-	if r.cloneflags&unix.CLONE_NEWPID != 0 { // the leader cannot see our PID
-		r.supervisorPidfd = sys(unix.SYS_PIDFD_OPEN, uintptr(r.supervisorPID), 0, 0, 0, 0)
+	r.supervisorPID = sys(_SYS_GETPID, 0, 0, 0, 0, 0)
+	if r.Attr.CloneFlags&_CLONE_NEWPID != 0 { // the leader cannot see our PID
+		r.supervisorPidfd = sys(_SYS_PIDFD_OPEN, uintptr(r.supervisorPID), 0, 0, 0, 0)
 	}
 	r.leader = -1
-	if r.shareMemory {
+	if r.ShareMemory {
 		r.leader = r.forkSharing()
 	}
 	if r.leader < 0 { // some sandbox may know no more than fork and threads
-		r.shareMemory = false
+		r.ShareMemory = false
 		r.leader = r.forkLeader()
 	}
 	r.check(StepClone, r.leader)
@@ -233,18 +101,18 @@ func (r *rawState) begin() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) settle() {
-	if r.groupShared {
+func (r *Supervisor) settle() {
+	if r.GroupShared {
 		// A session of its own: a leader whose parent is in its session keeps the
 		// group from being orphaned, and the end of that parent would orphan it. The
 		// kernel then sends SIGHUP to the whole group if anyone in it is stopped,
 		// setpgid(2): to the service, and to whatever shares its group.
-		sys(unix.SYS_SETSID, 0, 0, 0, 0, 0)
-	} else if r.groupInherited {
+		sys(_SYS_SETSID, 0, 0, 0, 0, 0)
+	} else if r.GroupInherited {
 		r.leaveGroup()
 	}
 	r.closeAllButKept()
-	sys(unix.SYS_CHDIR, uintptr(unsafe.Pointer(&rootDir[0])), 0, 0, 0, 0)
+	sys(_SYS_CHDIR, uintptr(unsafe.Pointer(&rootDir[0])), 0, 0, 0, 0)
 }
 
 // cloneArgs is struct clone_args, clone(2), as of CLONE_INTO_CGROUP (Linux 5.7).
@@ -257,12 +125,12 @@ type cloneArgs struct {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) forkLeader() int {
-	if r.cgroupFD < 0 {
-		return fork(r.cloneflags)
+func (r *Supervisor) forkLeader() int {
+	if r.CgroupFD < 0 {
+		return fork(r.Attr.CloneFlags)
 	}
-	r.clone = cloneArgs{flags: uint64(r.cloneflags) | unix.CLONE_INTO_CGROUP, exitSignal: uint64(unix.SIGCHLD), cgroup: uint64(r.cgroupFD)}
-	return sys(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), 0, 0, 0)
+	r.clone = cloneArgs{flags: uint64(r.Attr.CloneFlags) | _CLONE_INTO_CGROUP, exitSignal: uint64(_SIGCHLD), cgroup: uint64(r.CgroupFD)}
+	return sys(_SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), 0, 0, 0)
 }
 
 // leaveGroup leaves the service's process group: a SIGKILL to that must not
@@ -270,7 +138,7 @@ func (r *rawState) forkLeader() int {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) leaveGroup() { sys(unix.SYS_SETPGID, 0, 0, 0, 0, 0) }
+func (r *Supervisor) leaveGroup() { sys(_SYS_SETPGID, 0, 0, 0, 0, 0) }
 
 var (
 	one     = [...]byte{'1'}
@@ -288,13 +156,13 @@ var (
 //
 //go:nosplit
 //go:norace
-func (r *rawState) checkChildren() {
+func (r *Supervisor) checkChildren() {
 	switch {
-	case r.foreignProc && r.killFD >= 0:
-	case r.foreignProc:
-		r.check(StepChildren, -int(unix.ESRCH))
+	case r.ForeignProc && r.KillFD >= 0:
+	case r.ForeignProc:
+		r.check(StepChildren, -int(_ESRCH))
 	default:
-		r.check(StepChildren, -int(r.childrenErrno))
+		r.check(StepChildren, -int(r.ChildrenErrno))
 	}
 }
 
@@ -306,10 +174,10 @@ func (r *rawState) checkChildren() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) openChildren() {
-	if r.children < 0 && r.initflags == 0 && !r.foreignProc {
-		atFDCWD := unix.AT_FDCWD
-		r.children = sys(unix.SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&childrenFile[0])), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0)
+func (r *Supervisor) openChildren() {
+	if r.children < 0 && r.InitFlags == 0 && !r.ForeignProc {
+		atFDCWD := _AT_FDCWD
+		r.children = sys(_SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&childrenFile[0])), _O_RDONLY|_O_CLOEXEC, 0, 0)
 	}
 }
 
@@ -319,14 +187,24 @@ func (r *rawState) openChildren() {
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func (r *rawState) rename() {
-	sys(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(&argv0Name[0])), 0, 0, 0)
-	for i := 0; i < r.argv0Len; i++ {
+func (r *Supervisor) rename() {
+	sys(_SYS_PRCTL, _PR_SET_NAME, uintptr(unsafe.Pointer(&argv0Name[0])), 0, 0, 0)
+	if !r.ArgumentsShared {
+		r.renameArguments()
+	}
+}
+
+// renameArguments overwrites the argument list. Where that is the leader's own, it must wait for the exec.
+//
+//go:nosplit
+//go:norace
+func (r *Supervisor) renameArguments() {
+	for i := 0; i < r.Argv0Len; i++ {
 		var c byte
-		if i < len(argv0Name) && i < r.argv0Len-1 {
+		if i < len(argv0Name) && i < r.Argv0Len-1 {
 			c = argv0Name[i]
 		}
-		*(*byte)(unsafe.Add(r.argv0, i)) = c
+		poke(r.Argv0+uintptr(i), c)
 	}
 }
 
@@ -334,7 +212,7 @@ func (r *rawState) rename() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) guard() bool {
+func (r *Supervisor) guard() bool {
 	r.watchOwners()
 	return poll(&r.fds[0], 4, 0, &r.ts) > 0 && (r.gone(0) || r.gone(1) || r.gone(2) || r.gone(3))
 }
@@ -351,13 +229,13 @@ const (
 
 //go:nosplit
 //go:norace
-func (r *rawState) watchOwners() {
-	r.fds[atOwner] = pollFD{fd: int32(r.owner), events: unix.POLLIN}
-	r.fds[atParent] = pollFD{fd: int32(r.parent), events: unix.POLLIN}
-	r.fds[atChannel] = pollFD{fd: int32(r.channel), events: unix.POLLIN}
-	r.fds[atRelay] = pollFD{fd: int32(r.relay), events: unix.POLLIN}
-	r.fds[atSignals] = pollFD{fd: int32(r.signals), events: unix.POLLIN}
-	r.fds[atStatus] = pollFD{fd: int32(r.status), events: unix.POLLIN}
+func (r *Supervisor) watchOwners() {
+	r.fds[atOwner] = pollFD{fd: int32(r.Owner), events: _POLLIN}
+	r.fds[atParent] = pollFD{fd: int32(r.Parent), events: _POLLIN}
+	r.fds[atChannel] = pollFD{fd: int32(r.Channel), events: _POLLIN}
+	r.fds[atRelay] = pollFD{fd: int32(r.Relay), events: _POLLIN}
+	r.fds[atSignals] = pollFD{fd: int32(r.Signals), events: _POLLIN}
+	r.fds[atStatus] = pollFD{fd: int32(r.Status), events: _POLLIN}
 }
 
 // gone reports whether the descriptor at i says that its process has ended: a
@@ -365,19 +243,19 @@ func (r *rawState) watchOwners() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) gone(i int) bool {
+func (r *Supervisor) gone(i int) bool {
 	if i == atOwner || i == atParent {
 		return r.fds[i].revents != 0
 	}
-	return r.fds[i].revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0 && r.fds[i].revents&unix.POLLIN == 0
+	return r.fds[i].revents&(_POLLHUP|_POLLERR|_POLLNVAL) != 0
 }
 
 // tell sends a message to the owner and to the proxy.
 //
 //go:nosplit
 //go:norace
-func (r *rawState) tell(op Op, a, b uint32) {
-	writeMessage(r.channel, op, a, b)
+func (r *Supervisor) tell(op Op, a, b uint32) {
+	writeMessage(r.Channel, op, a, b)
 	r.tellProxy(op, a, b)
 }
 
@@ -387,7 +265,7 @@ func (r *rawState) tell(op Op, a, b uint32) {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) tellProxy(op Op, a, b uint32) {
+func (r *Supervisor) tellProxy(op Op, a, b uint32) {
 	if r.nToProxy < len(r.toProxy) { // one of each kind at most
 		r.toProxy[r.nToProxy] = Message{Op: op, A: a, B: b}
 		r.nToProxy++
@@ -399,9 +277,9 @@ func (r *rawState) tellProxy(op Op, a, b uint32) {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) flushProxy() {
+func (r *Supervisor) flushProxy() {
 	if r.nToProxy > 0 {
-		sys(unix.SYS_WRITE, uintptr(r.mirror), uintptr(unsafe.Pointer(&r.toProxy[0])), uintptr(r.nToProxy)*MessageSize, 0, 0)
+		sys(_SYS_WRITE, uintptr(r.Mirror), uintptr(unsafe.Pointer(&r.toProxy[0])), uintptr(r.nToProxy)*MessageSize, 0, 0)
 		r.nToProxy = 0
 	}
 }
@@ -411,7 +289,7 @@ func (r *rawState) flushProxy() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) check(step Step, result int) bool {
+func (r *Supervisor) check(step Step, result int) bool {
 	if result < 0 && r.failed == StepNone {
 		r.failed, r.failedErrno = step, uint32(-result)
 	}
@@ -422,7 +300,7 @@ func (r *rawState) check(step Step, result int) bool {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) reportFailure() {
+func (r *Supervisor) reportFailure() {
 	r.tell(OpFailed, uint32(r.failed), r.failedErrno)
 	r.flushProxy()
 	exit(0)
@@ -433,25 +311,29 @@ func (r *rawState) reportFailure() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) closeAllButKept() {
-	if r.supervisorPidfd > r.maxFD {
-		r.maxFD = r.supervisorPidfd
+func (r *Supervisor) closeAllButKept() {
+	if r.supervisorPidfd > r.MaxFD {
+		r.MaxFD = r.supervisorPidfd
 	}
 	low := 0
 	for i := 0; i < r.nkeep && i < len(r.keep); i++ {
 		r.closeRange(low, r.keep[i]-1)
 		low = r.keep[i] + 1
 	}
-	r.closeRange(low, r.maxFD)
+	r.closeRange(low, r.MaxFD)
 }
 
-// retain puts fd in its place among the descriptors to keep.
+// Retain puts fd in its place among the descriptors that the supervisor keeps. It
+// reports whether there was room for it.
 //
 //go:nosplit
 //go:norace
-func (r *rawState) retain(fd int) {
-	if fd < 0 || r.nkeep >= len(r.keep) {
-		return
+func (r *Supervisor) Retain(fd int) bool {
+	if fd < 0 {
+		return true
+	}
+	if r.nkeep >= len(r.keep) {
+		return false
 	}
 	i := r.nkeep
 	for ; i > 0 && i < len(r.keep) && r.keep[i-1] > fd; i-- {
@@ -461,18 +343,19 @@ func (r *rawState) retain(fd int) {
 		r.keep[i] = fd
 	}
 	r.nkeep++
-	if fd > r.maxFD {
-		r.maxFD = fd
+	if fd > r.MaxFD {
+		r.MaxFD = fd
 	}
+	return true
 }
 
 //go:nosplit
 //go:norace
-func (r *rawState) closeRange(low, high int) {
+func (r *Supervisor) closeRange(low, high int) {
 	if low > high {
 		return
 	}
-	if sys(unix.SYS_CLOSE_RANGE, uintptr(low), uintptr(high), 0, 0, 0) == 0 { // Linux 5.9
+	if sys(_SYS_CLOSE_RANGE, uintptr(low), uintptr(high), 0, 0, 0) == 0 { // Linux 5.9
 		return
 	}
 	for fd := low; fd <= high; fd++ {
@@ -484,7 +367,7 @@ func (r *rawState) closeRange(low, high int) {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) loop() {
+func (r *Supervisor) loop() {
 	r.watchOwners()
 	for {
 		ms := r.timeout()
@@ -492,13 +375,13 @@ func (r *rawState) loop() {
 			ms = overWithin
 		} else {
 			r.flushProxy()
-			if r.started || r.channel >= 0 {
+			if r.started || r.Channel >= 0 {
 				r.openChildren()
 			}
 		}
 		poll(&r.fds[0], len(r.fds), ms, &r.ts)
 		if r.fds[atSignals].revents != 0 {
-			sys(unix.SYS_READ, uintptr(r.signals), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
+			sys(_SYS_READ, uintptr(r.Signals), uintptr(unsafe.Pointer(&r.buf[0])), uintptr(len(r.buf)), 0, 0)
 		}
 		if r.fds[atOwner].revents != 0 {
 			r.fds[atOwner].fd = -1
@@ -534,7 +417,7 @@ func (r *rawState) loop() {
 			r.mirrorStop()
 		}
 		if r.leaderExited && !r.leaderReported {
-			if r.machine.OnLeaderExit == LeaderExitLeave && r.channel >= 0 {
+			if r.Machine.OnLeaderExit == LeaderExitLeave && r.Channel >= 0 {
 				r.readChannel() // it may say that nobody is let go
 				r.signalLeader()
 			}
@@ -554,10 +437,10 @@ func (r *rawState) loop() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) decide() {
+func (r *Supervisor) decide() {
 	for e := EndAsked; e <= DeadlinePassed; e++ {
 		if r.events&(1<<e) != 0 {
-			r.do(r.machine.Step(e))
+			r.do(r.Machine.Step(e))
 		}
 	}
 	r.events = 0
@@ -573,8 +456,8 @@ const overWithin = 2
 //
 //go:nosplit
 //go:norace
-func (r *rawState) mayBeOver(ms int) bool {
-	if r.channel >= 0 || r.waitedForEnd || !r.started || r.nToProxy != 1 || ms >= 0 {
+func (r *Supervisor) mayBeOver(ms int) bool {
+	if r.Channel >= 0 || r.waitedForEnd || !r.started || r.nToProxy != 1 || ms >= 0 {
 		return false
 	}
 	r.waitedForEnd = true
@@ -586,7 +469,7 @@ func (r *rawState) mayBeOver(ms int) bool {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) timeout() int {
+func (r *Supervisor) timeout() int {
 	if r.unreaped {
 		return 0
 	}
@@ -606,8 +489,8 @@ func (r *rawState) timeout() int {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) clocks() {
-	if r.killing && !r.late && nowMillis(&r.ts)-r.killFrom >= r.killDeadline {
+func (r *Supervisor) clocks() {
+	if r.killing && !r.late && nowMillis(&r.ts)-r.killFrom >= r.KillDeadline {
 		r.late = true
 		r.note(DeadlinePassed)
 	}
@@ -622,13 +505,13 @@ func (r *rawState) clocks() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) note(e Event) { r.events |= 1 << e }
+func (r *Supervisor) note(e Event) { r.events |= 1 << e }
 
 // do carries out what the machine decided.
 //
 //go:nosplit
 //go:norace
-func (r *rawState) do(a Action) {
+func (r *Supervisor) do(a Action) {
 	if a&Kill != 0 && !r.killing {
 		r.killing = true
 		r.killFrom = nowMillis(&r.ts)
@@ -647,8 +530,8 @@ func (r *rawState) do(a Action) {
 		}
 		r.tellProxy(OpMirror, r.leaderStatus, flags)
 		// Somebody may have stopped the proxy, by SIGSTOP: it must not stay behind.
-		if a&Exit == 0 || !r.endContinues {
-			r.signalProxy(unix.SIGCONT)
+		if a&Exit == 0 || !r.EndContinues {
+			r.signalProxy(_SIGCONT)
 		}
 	}
 	if a&(Report|ReportLate) != 0 {
@@ -658,7 +541,7 @@ func (r *rawState) do(a Action) {
 		}
 		r.tell(op, r.forced, removed)
 	}
-	if a&Exit != 0 || a&ReportLate != 0 && r.exitWhenLate {
+	if a&Exit != 0 || a&ReportLate != 0 && r.ExitWhenLate {
 		r.flushProxy()
 		exit(0)
 	}
@@ -669,8 +552,8 @@ func (r *rawState) do(a Action) {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) removeCgroup() bool {
-	return r.cgroup == nil || sys(unix.SYS_UNLINKAT, 0, uintptr(r.cgroup), unix.AT_REMOVEDIR, 0, 0) == 0
+func (r *Supervisor) removeCgroup() bool {
+	return r.Cgroup == 0 || sys(_SYS_UNLINKAT, 0, r.Cgroup, _AT_REMOVEDIR, 0, 0) == 0
 }
 
 // leaderExeced reads how the leader's start ended: a step and an errno, or the
@@ -682,34 +565,37 @@ func (r *rawState) removeCgroup() bool {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) leaderExeced() {
-	n := sys(unix.SYS_READ, uintptr(r.status), uintptr(unsafe.Pointer(&r.buf[0])), MessageSize, 0, 0)
+func (r *Supervisor) leaderExeced() {
+	n := sys(_SYS_READ, uintptr(r.Status), uintptr(unsafe.Pointer(&r.buf[0])), MessageSize, 0, 0)
 	m := (*Message)(unsafe.Pointer(&r.buf[0]))
 	if n == MessageSize && m.Op == OpExecuting {
 		r.executing = true
 		if !r.leaderExited {
 			return
 		}
-		n = sys(unix.SYS_READ, uintptr(r.status), uintptr(unsafe.Pointer(&r.buf[0])), MessageSize, 0, 0)
+		n = sys(_SYS_READ, uintptr(r.Status), uintptr(unsafe.Pointer(&r.buf[0])), MessageSize, 0, 0)
 	}
-	closeFD(r.status)
+	closeFD(r.Status)
 	r.fds[atStatus] = pollFD{fd: -1}
 	switch {
 	case n == MessageSize:
 		r.failed, r.failedErrno = Step(m.A), m.B
-	case r.cgroupFD >= 0 && !r.executing:
-		r.failed, r.failedErrno = StepClone, uint32(unix.ECANCELED)
+	case r.CgroupFD >= 0 && !r.executing:
+		r.failed, r.failedErrno = StepClone, uint32(_ECANCELED)
 	default:
 		r.started = true
+		if r.ArgumentsShared {
+			r.renameArguments()
+		}
 		return
 	}
-	sys(unix.SYS_WAIT4, uintptr(r.leader), 0, unix.WALL, 0, 0)
+	sys(_SYS_WAIT4, uintptr(r.leader), 0, _WALL, 0, 0)
 }
 
 //go:nosplit
 //go:norace
-func (r *rawState) readChannel() {
-	n := sys(unix.SYS_RECVFROM, uintptr(r.channel), uintptr(unsafe.Pointer(&r.buf[0])), MessageSize, unix.MSG_DONTWAIT, 0)
+func (r *Supervisor) readChannel() {
+	n := sys(_SYS_RECVFROM, uintptr(r.Channel), uintptr(unsafe.Pointer(&r.buf[0])), MessageSize, _MSG_DONTWAIT, 0)
 	switch {
 	case n == MessageSize:
 		m := (*Message)(unsafe.Pointer(&r.buf[0]))
@@ -721,22 +607,24 @@ func (r *rawState) readChannel() {
 		case OpEndAsked:
 			r.note(EndAsked)
 		}
-	case n == -int(unix.EAGAIN) || n == -int(unix.EINTR):
+	case n == -int(_EAGAIN) || n == -int(_EINTR):
 	default: // the owner's end of its lifeline, or nonsense
 		r.fds[atChannel].fd = -1
 		r.note(OwnerGone)
 	}
 }
 
-// siginfoSize is the size of siginfo_t on Linux, sigaction(2).
-const siginfoSize = 128
+// SiginfoSize is the size of siginfo_t on Linux, sigaction(2).
+const SiginfoSize = 128
 
 // si_code in a siginfo_t, sigaction(2). A negative one is free for processes to use.
 const (
-	siKernel     = 0x80
+	// SIKernel is that of what the kernel sends, such as a terminal's signals.
+	SIKernel     = 0x80
 	siPollIn     = 1   // about a message of ours, see wakeByMessage
 	siSupervisor = -77 // sent by signalProxy
-	siParentGone = -78 // no signal: pollParent has seen the parent's end
+	// SIParentGone is no signal: contain run has seen the end of its parent.
+	SIParentGone = -78
 )
 
 // readRelay forwards one signal that the proxy received, or notices the
@@ -744,42 +632,42 @@ const (
 //
 //go:nosplit
 //go:norace
-func (r *rawState) readRelay() {
-	n := sys(unix.SYS_READ, uintptr(r.relay), uintptr(unsafe.Pointer(&r.buf[0])), siginfoSize, 0, 0)
+func (r *Supervisor) readRelay() {
+	n := sys(_SYS_READ, uintptr(r.Relay), uintptr(unsafe.Pointer(&r.buf[0])), SiginfoSize, 0, 0)
 	switch {
-	case n == siginfoSize:
+	case n == SiginfoSize:
 		sig := int(*(*int32)(unsafe.Pointer(&r.buf[0])))
 		code := *(*int32)(unsafe.Pointer(&r.buf[8]))
 		pid := *(*int32)(unsafe.Pointer(&r.buf[siginfoPID*4]))
-		if code == siSupervisor || code == siPollIn && sig == int(unix.SIGCONT) || r.proxy < 0 && r.initflags == 0 && int(pid) == r.supervisorPID {
+		if code == siSupervisor || code == siPollIn && sig == int(_SIGCONT) || r.Proxy < 0 && r.InitFlags == 0 && int(pid) == r.supervisorPID {
 			return // our own
 		}
-		if code == siParentGone {
+		if code == SIParentGone {
 			r.parentEnded()
 			return
 		}
-		if code == siKernel && sig == int(unix.SIGHUP) { // the terminal is lost: that ends the tree
-			r.askEnd(r.parentEndGrace)
+		if code == SIKernel && sig == int(_SIGHUP) { // the terminal is lost: that ends the tree
+			r.askEnd(r.ParentEndGrace)
 		}
-		if r.skipKernelSignal && code == siKernel {
-			r.interrupted = r.interrupted || sig == int(unix.SIGINT)
+		if r.SkipKernelSignal && code == SIKernel {
+			r.interrupted = r.interrupted || sig == int(_SIGINT)
 			return
 		}
-		if sig == int(unix.SIGCONT) && r.skipKernelSignal && !r.leaderStopped {
+		if sig == int(_SIGCONT) && r.SkipKernelSignal && !r.leaderStopped {
 			return // it came to the whole process group, as a shell sends it
 		}
-		if sig < 0 || sig >= len(r.rewrite) || r.rewrite[sig] == 0 {
+		if sig < 0 || sig >= len(r.Rewrite) || r.Rewrite[sig] == 0 {
 			return
 		}
-		r.signal = int(r.rewrite[sig])
-		if sig == int(unix.SIGTERM) {
-			r.askEnd(r.grace)
+		r.signal = int(r.Rewrite[sig])
+		if sig == int(_SIGTERM) {
+			r.askEnd(r.Grace)
 		}
-	case n == -int(unix.EAGAIN) || n == -int(unix.EINTR):
+	case n == -int(_EAGAIN) || n == -int(_EINTR):
 	default:
 		r.fds[atRelay].fd = -1
 		event := ProxyGone
-		if r.channel < 0 { // contain run: the proxy is the owner
+		if r.Channel < 0 { // contain run: the proxy is the owner
 			event = OwnerGone
 		}
 		r.note(event)
@@ -791,10 +679,10 @@ func (r *rawState) readRelay() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) parentEnded() {
+func (r *Supervisor) parentEnded() {
 	r.fds[atParent].fd = -1
-	r.askEnd(r.parentEndGrace)
-	r.signal = int(r.rewrite[unix.SIGTERM])
+	r.askEnd(r.ParentEndGrace)
+	r.signal = int(r.Rewrite[_SIGTERM])
 }
 
 // askEnd has what is left ended by force after so many milliseconds, unless they
@@ -802,9 +690,9 @@ func (r *rawState) parentEnded() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) askEnd(ms int64) {
-	if ms >= 0 && (r.endWithin < 0 || ms < r.endWithin) {
-		r.endWithin = ms
+func (r *Supervisor) askEnd(ms int64) {
+	if ms >= 0 && (r.EndWithin < 0 || ms < r.EndWithin) {
+		r.EndWithin = ms
 	}
 }
 
@@ -812,15 +700,15 @@ func (r *rawState) askEnd(ms int64) {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) startGrace() {
-	if r.endWithin < 0 {
+func (r *Supervisor) startGrace() {
+	if r.EndWithin < 0 {
 		return
 	}
-	until := max(nowMillis(&r.ts)+r.endWithin, 1)
+	until := max(nowMillis(&r.ts)+r.EndWithin, 1)
 	if !r.killing && (r.graceUntil == 0 || until < r.graceUntil) {
 		r.graceUntil = until
 	}
-	r.endWithin = -1
+	r.EndWithin = -1
 }
 
 // signalLeader passes r.signal on to the leader, which is our child: as long as we have not
@@ -829,17 +717,17 @@ func (r *rawState) startGrace() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) signalLeader() {
+func (r *Supervisor) signalLeader() {
 	sig := r.signal
 	r.signal = 0
 	switch {
 	case sig == 0:
 	case r.leaderExited && r.started:
 		r.signalChildren(uintptr(sig))
-	case r.attr.setsid: // see Setsid in package linux
-		sys(unix.SYS_KILL, uintptr(-r.leader), uintptr(sig), 0, 0, 0)
+	case r.Attr.Setsid: // see Setsid in package linux
+		sys(_SYS_KILL, uintptr(-r.leader), uintptr(sig), 0, 0, 0)
 	default:
-		sys(unix.SYS_KILL, uintptr(r.leader), uintptr(sig), 0, 0, 0)
+		sys(_SYS_KILL, uintptr(r.leader), uintptr(sig), 0, 0, 0)
 	}
 }
 
@@ -861,7 +749,7 @@ const (
 //
 //go:nosplit
 //go:norace
-func (r *rawState) reap() {
+func (r *Supervisor) reap() {
 	most := reapAtOnce
 	if r.killing {
 		most = reapAtOnceKilling
@@ -872,25 +760,25 @@ func (r *rawState) reap() {
 	}
 	for range most {
 		which := ^uintptr(0)
-		if r.killing && r.nameForced && r.forced < maxNamed {
+		if r.killing && r.NameForced && r.forced < maxNamed {
 			next := r.nameNext()
-			if next == -int(unix.ECHILD) {
+			if next == -int(_ECHILD) {
 				r.note(Empty)
 			} else if next < 0 { // a seccomp filter refuses waitid
-				r.nameForced = false
+				r.NameForced = false
 				continue
 			}
 			if next <= 0 { // who ends now is named when this comes back
 				return
 			}
 			which = uintptr(next)
-			if r.named[0].A != 0 && !r.foreignProc {
+			if r.named[0].A != 0 && !r.ForeignProc {
 				r.namePath(int32(which))
 				r.keepName(r.readName())
 			}
 		}
 		pid := r.wait(which)
-		if pid == -int(unix.ECHILD) {
+		if pid == -int(_ECHILD) {
 			r.note(Empty)
 		}
 		if pid <= 0 {
@@ -908,9 +796,9 @@ func (r *rawState) reap() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) wait(which uintptr) int {
+func (r *Supervisor) wait(which uintptr) int {
 	var status uint32
-	pid := sys(unix.SYS_WAIT4, which, uintptr(unsafe.Pointer(&status)), unix.WNOHANG|unix.WALL|unix.WUNTRACED|unix.WCONTINUED, 0, 0)
+	pid := sys(_SYS_WAIT4, which, uintptr(unsafe.Pointer(&status)), _WNOHANG|_WALL|_WUNTRACED|_WCONTINUED, 0, 0)
 	switch {
 	case pid <= 0:
 	case status&0xff == 0x7f: // WIFSTOPPED
@@ -921,9 +809,9 @@ func (r *rawState) wait(which uintptr) int {
 		if pid == r.leader {
 			r.leaderExited, r.leaderStatus = true, status
 		}
-		if r.killing && uintptr(status&0x7f) == r.killSignal {
+		if r.killing && uintptr(status&0x7f) == r.KillSignal {
 			r.forced++
-			if r.nameForced && r.named[0].A == uint32(pid) {
+			if r.NameForced && r.named[0].A == uint32(pid) {
 				r.tellForced()
 			}
 		}
@@ -936,15 +824,15 @@ func (r *rawState) wait(which uintptr) int {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) nameNext() int {
+func (r *Supervisor) nameNext() int {
 	r.upNext[siginfoPID] = 0
-	e := sys(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&r.upNext[0])), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0)
+	e := sys(_SYS_WAITID, _P_ALL, 0, uintptr(unsafe.Pointer(&r.upNext[0])), _WEXITED|_WNOHANG|_WNOWAIT|_WALL, 0)
 	pid := r.upNext[siginfoPID]
 	r.named[0].A = 0
 	if e < 0 {
 		return e
 	}
-	if pid > 0 && r.upNext[siginfoStatus] == int32(r.killSignal) { // the signal, else an exit code: it ended by itself
+	if pid > 0 && r.upNext[siginfoStatus] == int32(r.KillSignal) { // the signal, else an exit code: it ended by itself
 		r.named[0] = Message{Op: OpForced, A: uint32(pid)}
 		r.named[1] = Message{Op: OpForcedName}
 	}
@@ -965,7 +853,7 @@ const maxNamed = 256
 //
 //go:nosplit
 //go:norace
-func (r *rawState) namePath(pid int32) {
+func (r *Supervisor) namePath(pid int32) {
 	end := 0
 	for i := 0; i < len(procDir)-1; i++ {
 		r.buf[end] = procDir[i]
@@ -992,14 +880,14 @@ var commFile = [...]byte{'/', 'c', 'o', 'm', 'm', 0}
 //
 //go:nosplit
 //go:norace
-func (r *rawState) readName() int {
-	atFDCWD := unix.AT_FDCWD
-	fd := sys(unix.SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&r.buf[0])), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0)
+func (r *Supervisor) readName() int {
+	atFDCWD := _AT_FDCWD
+	fd := sys(_SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&r.buf[0])), _O_RDONLY|_O_CLOEXEC, 0, 0)
 	if fd < 0 {
 		return 0
 	}
-	n := sys(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&r.buf[0])), maxName, 0, 0)
-	sys(unix.SYS_CLOSE, uintptr(fd), 0, 0, 0, 0)
+	n := sys(_SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&r.buf[0])), maxName, 0, 0)
+	sys(_SYS_CLOSE, uintptr(fd), 0, 0, 0, 0)
 	return n
 }
 
@@ -1010,7 +898,7 @@ const maxName = 16
 //
 //go:nosplit
 //go:norace
-func (r *rawState) keepName(n int) {
+func (r *Supervisor) keepName(n int) {
 	for i := 0; i < n && i < maxName && r.buf[i] != '\n'; i++ {
 		at := unsafe.Pointer(&r.named[0].B)
 		if i >= maxName/2 {
@@ -1025,11 +913,11 @@ func (r *rawState) keepName(n int) {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) tellForced() {
-	r.mirrorPoll = pollFD{fd: int32(r.mirror), events: unix.POLLOUT}
+func (r *Supervisor) tellForced() {
+	r.mirrorPoll = pollFD{fd: int32(r.Mirror), events: _POLLOUT}
 	r.ts = timespec{}
-	if sys(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&r.mirrorPoll)), 1, uintptr(unsafe.Pointer(&r.ts)), 0, 0) > 0 { // not poll: less stack
-		sys(unix.SYS_WRITE, uintptr(r.mirror), uintptr(unsafe.Pointer(&r.named[0])), 2*MessageSize, 0, 0)
+	if sys(_SYS_PPOLL, uintptr(unsafe.Pointer(&r.mirrorPoll)), 1, uintptr(unsafe.Pointer(&r.ts)), 0, 0) > 0 { // not poll: less stack
+		sys(_SYS_WRITE, uintptr(r.Mirror), uintptr(unsafe.Pointer(&r.named[0])), 2*MessageSize, 0, 0)
 	}
 }
 
@@ -1037,8 +925,8 @@ func (r *rawState) tellForced() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) leaderStops(pid int, stopped bool) {
-	if pid == r.leader && r.mirrorStops {
+func (r *Supervisor) leaderStops(pid int, stopped bool) {
+	if pid == r.leader && r.MirrorStops {
 		r.leaderStopped, r.stopChanged = stopped, true
 	}
 }
@@ -1048,13 +936,13 @@ func (r *rawState) leaderStops(pid int, stopped bool) {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) mirrorStop() {
+func (r *Supervisor) mirrorStop() {
 	r.stopChanged = false
 	switch {
 	case r.killing:
-	case r.initflags != 0: // out of a PID namespace nobody can be signalled
+	case r.InitFlags != 0: // out of a PID namespace nobody can be signalled
 		// A proxy that is stopped itself reads nothing, and the pipe must not fill up.
-		r.mirrorPoll = pollFD{fd: int32(r.mirror), events: unix.POLLOUT}
+		r.mirrorPoll = pollFD{fd: int32(r.Mirror), events: _POLLOUT}
 		if poll(&r.mirrorPoll, 1, 0, &r.ts) <= 0 {
 			return
 		}
@@ -1064,9 +952,9 @@ func (r *rawState) mirrorStop() {
 		}
 		r.tellProxy(OpStopped, a, 0)
 	case r.leaderStopped:
-		r.signalProxy(unix.SIGSTOP)
+		r.signalProxy(_SIGSTOP)
 	default: // whoever continued the leader may not have meant the proxy
-		r.signalProxy(unix.SIGCONT)
+		r.signalProxy(_SIGCONT)
 	}
 }
 
@@ -1074,26 +962,26 @@ func (r *rawState) mirrorStop() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) signalProxy(sig unix.Signal) {
-	e := -int(unix.ENOSYS)
-	if r.proxy >= 0 {
+func (r *Supervisor) signalProxy(sig int) {
+	e := -int(_ENOSYS)
+	if r.Proxy >= 0 {
 		r.info[0], r.info[2] = int32(sig), siSupervisor
-		e = sys(unix.SYS_PIDFD_SEND_SIGNAL, uintptr(r.proxy), uintptr(sig), uintptr(unsafe.Pointer(&r.info[0])), 0, 0)
+		e = sys(_SYS_PIDFD_SEND_SIGNAL, uintptr(r.Proxy), uintptr(sig), uintptr(unsafe.Pointer(&r.info[0])), 0, 0)
 	}
 	// Linux before 5.3, or a seccomp filter: as the parent of this process it has not
 	// been waited for, so its PID is its own.
-	if (e == -int(unix.ENOSYS) || e == -int(unix.EPERM)) && r.initflags == 0 && sys(unix.SYS_GETPPID, 0, 0, 0, 0, 0) == r.proxyPID {
-		sys(unix.SYS_KILL, uintptr(r.proxyPID), uintptr(sig), 0, 0, 0)
+	if (e == -int(_ENOSYS) || e == -int(_EPERM)) && r.InitFlags == 0 && sys(_SYS_GETPPID, 0, 0, 0, 0, 0) == r.ProxyPID {
+		sys(_SYS_KILL, uintptr(r.ProxyPID), uintptr(sig), 0, 0, 0)
 	}
 }
 
 //go:nosplit
 //go:norace
-func (r *rawState) leaderEnded() {
+func (r *Supervisor) leaderEnded() {
 	r.leaderReported = true
-	writeMessage(r.channel, OpLeader, r.leaderStatus, 0)
+	writeMessage(r.Channel, OpLeader, r.leaderStatus, 0)
 	event := LeaderExited
-	if r.leaderStatus&0x7f == uint32(unix.SIGKILL) {
+	if r.leaderStatus&0x7f == uint32(_SIGKILL) {
 		event = LeaderSIGKILLed
 	}
 	r.note(event)
@@ -1105,13 +993,13 @@ func (r *rawState) leaderEnded() {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) killChildren() {
-	if r.killFD >= 0 {
+func (r *Supervisor) killChildren() {
+	if r.KillFD >= 0 {
 		// All at once, whatever their uid; what moved itself out is below still.
-		sys(unix.SYS_PWRITE64, uintptr(r.killFD), uintptr(unsafe.Pointer(&one[0])), 1, 0, 0)
+		sys(_SYS_PWRITE64, uintptr(r.KillFD), uintptr(unsafe.Pointer(&one[0])), 1, 0, 0)
 	}
 	r.openChildren()
-	r.signalChildren(r.killSignal)
+	r.signalChildren(r.KillSignal)
 }
 
 // listAtOnce is how much of the list of children is read at a time: who forks and exits
@@ -1122,9 +1010,9 @@ const listAtOnce = 128
 //
 //go:nosplit
 //go:norace
-func (r *rawState) ended(pid int) bool {
+func (r *Supervisor) ended(pid int) bool {
 	r.upNext[siginfoPID] = 0
-	sys(unix.SYS_WAITID, unix.P_PID, uintptr(pid), uintptr(unsafe.Pointer(&r.upNext[0])), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0)
+	sys(_SYS_WAITID, _P_PID, uintptr(pid), uintptr(unsafe.Pointer(&r.upNext[0])), _WEXITED|_WNOHANG|_WNOWAIT|_WALL, 0)
 	return r.upNext[siginfoPID] != 0
 }
 
@@ -1132,18 +1020,18 @@ func (r *rawState) ended(pid int) bool {
 //
 //go:nosplit
 //go:norace
-func (r *rawState) signalChildren(sig uintptr) {
+func (r *Supervisor) signalChildren(sig uintptr) {
 	// Everyone in the namespace but its init, kill(2). In any process but that init
 	// it would be everyone on the host.
-	if r.initflags != 0 && r.supervisorPID == 1 {
-		sys(unix.SYS_KILL, ^uintptr(0), sig, 0, 0, 0)
+	if r.InitFlags != 0 && r.supervisorPID == 1 {
+		sys(_SYS_KILL, ^uintptr(0), sig, 0, 0, 0)
 		return
 	}
 	r.alive = 0
-	sys(unix.SYS_LSEEK, uintptr(r.children), 0, unix.SEEK_SET, 0, 0)
+	sys(_SYS_LSEEK, uintptr(r.children), 0, _SEEK_SET, 0, 0)
 	pid := 0
 	for {
-		n := sys(unix.SYS_READ, uintptr(r.children), uintptr(unsafe.Pointer(&r.buf[0])), listAtOnce, 0, 0)
+		n := sys(_SYS_READ, uintptr(r.children), uintptr(unsafe.Pointer(&r.buf[0])), listAtOnce, 0, 0)
 		if n <= 0 {
 			return
 		}
@@ -1153,7 +1041,7 @@ func (r *rawState) signalChildren(sig uintptr) {
 				pid = pid*10 + int(c-'0')
 				continue
 			}
-			if pid > 0 && !(r.killing && r.ended(pid)) && sys(unix.SYS_KILL, uintptr(pid), sig, 0, 0, 0) == 0 {
+			if pid > 0 && !(r.killing && r.ended(pid)) && sys(_SYS_KILL, uintptr(pid), sig, 0, 0, 0) == 0 {
 				r.alive++
 			}
 			pid = 0

@@ -1,4 +1,4 @@
-package supervisor
+package entry
 
 // Message is what owner, proxy and supervisor tell each other once the backend
 // has been described: 16 bytes, in the machine's byte order.

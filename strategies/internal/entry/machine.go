@@ -1,4 +1,4 @@
-package supervisor
+package entry
 
 // LeaderExit says what becomes of the rest when the leader exits. The values
 // are those of registry.LeaderExit, which this package does not import: it is

@@ -1,0 +1,119 @@
+//go:build linux && (amd64 || arm64)
+
+package entry
+
+import "unsafe"
+
+// Start is the ELF entry of a program linked with
+// -ldflags=-E=github.com/seed329817d7/contain/strategies/internal/entry.Start.
+func Start()
+
+// programFunc is program for assembly.
+var programFunc = program
+
+func becomeProgram(sp uintptr)
+
+//go:linkname getAuxv runtime.getAuxv
+func getAuxv() []uintptr
+
+// The first init: this package imports nothing but unsafe, so it is initialised before
+// every package that has a system call to make (Go specification, "Program
+// initialization": by import path among those whose imports are ready).
+func init() {
+	prepare()
+	aux := getAuxv() // of the stack that the kernel made
+	for i := 0; i+1 < len(aux); i += 2 {
+		if aux[i] == _AT_EXECFN && marked(aux[i+1]) {
+			become(uintptr(unsafe.Pointer(&aux[0])))
+		}
+	}
+}
+
+// marked reports whether the text at an address begins with PathMark.
+//
+//go:nosplit
+//go:norace
+func marked(at uintptr) bool {
+	for i := 0; i < len(PathMark); i++ {
+		if peek(at+uintptr(i)) != PathMark[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// become takes this process from a Go runtime that has begun to what it is by the ELF
+// entry: one thread, no handler, nothing of the runtime in use. It never returns.
+func become(auxv uintptr) {
+	self.mask = setMask(^uint64(0))
+	endThreads()
+	resetHandlers()
+	becomeProgram(initialStack(auxv))
+}
+
+// initialStack finds argc below the auxiliary vector: argc, argv, 0, envp, 0, auxv. An
+// address is larger than any number of arguments.
+func initialStack(auxv uintptr) uintptr {
+	const size = unsafe.Sizeof(uintptr(0))
+	at := auxv - 2*size // the last variable, or the end of argv
+	for word(at) != 0 {
+		at -= size
+	}
+	n := uintptr(0)
+	for at -= size; word(at) != n; n++ {
+		at -= size
+	}
+	return at
+}
+
+// endThreads ends all threads but this one, which is the first, and to which the
+// goroutine that initialises packages is locked. Each ends itself, in a signal handler:
+// of SIGSTKFLT, which no hardware raises and which the Go runtime blocks nowhere but
+// while a thread begins.
+func endThreads() {
+	act := kernelSigaction{Handler: endThreadCode, Flags: _SA_ONSTACK | _SA_RESTORER, Restorer: endThreadCode, Mask: ^uint64(0)}
+	sys(_SYS_RT_SIGACTION, _SIGSTKFLT, uintptr(unsafe.Pointer(&act)), 0, 8, 0)
+	pid := sys(_SYS_GETPID, 0, 0, 0, 0, 0)
+	atFDCWD := _AT_FDCWD
+	dir := sys(_SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&taskDir[0])), _O_RDONLY|_O_CLOEXEC, 0, 0)
+	pause := timespec{0, 20e3}
+	// A thread of a C library may block every signal; it is left to itself, after a second.
+	for until := nowMillis(&Raw.ts) + 1000; nowMillis(&Raw.ts) < until; {
+		others := 0
+		sys(_SYS_LSEEK, uintptr(dir), 0, _SEEK_SET, 0, 0)
+		for {
+			n := sys(_SYS_GETDENTS64, uintptr(dir), uintptr(unsafe.Pointer(&Raw.buf[0])), uintptr(len(Raw.buf)), 0, 0)
+			if n <= 0 {
+				break
+			}
+			for at := 0; at < n; at += direntSize(Raw.buf[at:]) {
+				if tid := number(uintptr(unsafe.Pointer(&Raw.buf[at+direntName]))); tid > 0 && tid != pid {
+					others++
+					sys(_SYS_TGKILL, uintptr(pid), uintptr(tid), _SIGSTKFLT, 0, 0)
+				}
+			}
+		}
+		if others == 0 {
+			break
+		}
+		sys(_SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0, 0, 0)
+	}
+	closeFD(dir)
+}
+
+var taskDir = [...]byte{'/', 'p', 'r', 'o', 'c', '/', 's', 'e', 'l', 'f', '/', 't', 'a', 's', 'k', 0}
+
+// direntName is the place of d_name in struct linux_dirent64, getdents(2), and
+// direntSize is its d_reclen.
+const direntName = 19
+
+func direntSize(entry []byte) int { return int(entry[16]) | int(entry[17])<<8 }
+
+// resetHandlers takes the Go runtime's handlers off. What is ignored stays ignored.
+func resetHandlers() {
+	for sig := 1; sig <= NumSig; sig++ {
+		if disposition(sig, &Raw.act) > sigIgn {
+			setDisposition(sig, sigDfl, &Raw.act)
+		}
+	}
+}
