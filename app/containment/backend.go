@@ -20,6 +20,8 @@ type Backend struct {
 	path     string
 	strategy string
 	grace    time.Duration
+	// endsWithLeader: what the leader leaves behind is ended.
+	endsWithLeader bool
 	// terminate asks the members to end, once: many programs take a second
 	// SIGTERM as the order to end at once.
 	terminate func() error

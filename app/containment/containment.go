@@ -116,7 +116,9 @@ func (c *Containment) Start(cmd *exec.Cmd, opts ...StartOption) (*Backend, error
 	if err != nil {
 		return nil, refuse(cmd, err)
 	}
-	return s.track(cmd.Path, p), nil
+	b := s.track(cmd.Path, p)
+	b.endsWithLeader = o.OnLeaderExit != Wait && o.OnLeaderExit != Leave
+	return b, nil
 }
 
 // Wrap changes cmd so that a later plain cmd.Start, by a library for example, is

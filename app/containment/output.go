@@ -1,0 +1,119 @@
+package containment
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+// Run starts cmd as [Containment.Start] does and waits for it, in place of cmd.Run: the
+// error is that of cmd.Wait. When it returns, nothing is left of the command, unless
+// OnLeaderExit said so or the strategy reaches the first process only; if something
+// that was to end cannot be ended, the error wraps ErrLeft.
+//
+// It does not wait for ever because a process that the command left behind holds its
+// output: such a process is ended, or else the output is no longer read
+// registry.SupervisorKillDeadline after the command's end, and the error is
+// exec.ErrWaitDelay. A cmd.WaitDelay that is set is used as it is.
+func (c *Containment) Run(cmd *exec.Cmd, opts ...StartOption) error {
+	b, err := c.Start(cmd, opts...)
+	if err != nil {
+		return err
+	}
+	return b.wait(cmd)
+}
+
+// Output is Run and returns what the command has written to its standard output, in
+// place of cmd.Output. If cmd.Stderr is nil, the *exec.ExitError has the beginning and
+// the end of what it has written to its standard error.
+func (c *Containment) Output(cmd *exec.Cmd, opts ...StartOption) ([]byte, error) {
+	if cmd != nil && cmd.Stdout != nil {
+		return nil, refuse(cmd, errors.New("exec: Stdout already set"))
+	}
+	var out bytes.Buffer
+	var problem *excerpt
+	if cmd != nil {
+		cmd.Stdout = &out
+		if cmd.Stderr == nil {
+			problem = new(excerpt)
+			cmd.Stderr = problem
+		}
+	}
+	err := c.Run(cmd, opts...)
+	var exit *exec.ExitError
+	if problem != nil && errors.As(err, &exit) {
+		exit.Stderr = problem.bytes()
+	}
+	return out.Bytes(), err
+}
+
+// CombinedOutput is Run and returns what the command has written to its standard output
+// and error, in place of cmd.CombinedOutput.
+func (c *Containment) CombinedOutput(cmd *exec.Cmd, opts ...StartOption) ([]byte, error) {
+	if cmd != nil && cmd.Stdout != nil {
+		return nil, refuse(cmd, errors.New("exec: Stdout already set"))
+	}
+	if cmd != nil && cmd.Stderr != nil {
+		return nil, refuse(cmd, errors.New("exec: Stderr already set"))
+	}
+	var out bytes.Buffer
+	if cmd != nil {
+		cmd.Stdout, cmd.Stderr = &out, &out
+	}
+	err := c.Run(cmd, opts...)
+	return out.Bytes(), err
+}
+
+// wait waits for cmd, and then for what it left behind, if that is to end with it.
+func (b *Backend) wait(cmd *exec.Cmd) error {
+	if cmd.WaitDelay == 0 {
+		cmd.WaitDelay = registry.SupervisorKillDeadline
+	}
+	err := cmd.Wait()
+	if !b.endsWithLeader {
+		return err
+	}
+	if !waitFor(context.Background(), b.Done(), 2*registry.SupervisorKillDeadline) {
+		left, membersErr := b.proc.Members()
+		return compose(err, &registry.Error{
+			Op:       fmt.Sprintf("run %s (pid %d)", filepath.Base(b.path), b.PID()),
+			Strategy: b.strategy,
+			Err:      compose(fmt.Errorf("%w: %s", ErrLeft, memberList(left)), membersErr),
+		})
+	}
+	return err
+}
+
+// excerpt keeps the beginning and the end of what is written to it.
+type excerpt struct {
+	head, tail []byte
+	omitted    int64
+}
+
+// excerptPart is the length of each of the two.
+const excerptPart = 32 << 10
+
+// Write implements io.Writer.
+func (e *excerpt) Write(p []byte) (int, error) {
+	n := len(p)
+	fits := min(len(p), excerptPart-len(e.head))
+	e.head = append(e.head, p[:fits]...)
+	e.tail = append(e.tail, p[fits:]...)
+	if over := len(e.tail) - excerptPart; over > 0 {
+		e.tail = append(e.tail[:0], e.tail[over:]...)
+		e.omitted += int64(over)
+	}
+	return n, nil
+}
+
+func (e *excerpt) bytes() []byte {
+	if e.omitted == 0 {
+		return append(e.head, e.tail...)
+	}
+	return fmt.Appendf(e.head, "\n... %d bytes are not shown ...\n%s", e.omitted, e.tail)
+}
