@@ -38,7 +38,8 @@ type Config struct {
 	// process ends. Linux strategies bind by default, with SIGTERM, so it only asks
 	// that they have. Windows has no such signal: there a watch is put on the
 	// parent, known by its start time, and this process is terminated with exit
-	// code 1, without a chance to clean up. Elsewhere, and together with
+	// code 1, without a chance to clean up. On macOS and the BSDs the parent is
+	// watched, too, and this process gets SIGTERM. Elsewhere, and together with
 	// OutliveParent, Install fails. It stays in force after Close.
 	DieWithParent bool
 	// Supervisor is the path of an installed contain command to be used as the

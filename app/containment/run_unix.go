@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"syscall"
-	"time"
 )
 
 // passedOn are the signals that mean something to the command. Not among them:
@@ -58,29 +57,6 @@ func sharesTerminal(cmd *exec.Cmd) bool {
 
 // parentAtStart is read as early as can be: a parent may end while its child begins.
 var parentAtStart = os.Getppid()
-
-// parentGone returns a channel that is closed when this process has got another
-// parent, if that is wanted. It polls: no event for it is common to all Unix
-// systems, and where there is a good one the strategy is a Runner and uses it.
-func parentGone(wanted bool, over <-chan struct{}) (<-chan struct{}, error) {
-	if !wanted {
-		return nil, nil
-	}
-	gone := make(chan struct{})
-	go func() {
-		tick := time.NewTicker(200 * time.Millisecond)
-		defer tick.Stop()
-		for os.Getppid() == parentAtStart {
-			select {
-			case <-tick.C:
-			case <-over:
-				return
-			}
-		}
-		close(gone)
-	}()
-	return gone, nil
-}
 
 // fatalSignal returns the number of the signal that ended the process, or 0.
 func fatalSignal(state *os.ProcessState) int {
