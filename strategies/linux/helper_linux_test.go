@@ -236,10 +236,10 @@ func (l *liveness) end() {
 
 // treeScript makes a tree of every kind of runaway, each announcing itself on
 // descriptor 3: a child, a daemon that ignores signals, and one that was forked
-// twice, with nothing in its environment.
+// twice, with nothing in its environment. Once all have done so none is to come.
 const treeScript = `
 sh -c 'echo child >&3; exec sleep 1000' &
-setsid sh -c 'trap "" TERM HUP INT; echo daemon >&3; sleep 1000; sleep 1000' &
+setsid sh -c 'trap "" TERM HUP INT; sleep 1000 & echo daemon >&3; wait; sleep 1000' &
 (setsid env -i sh -c '(trap "" TERM HUP; echo twice >&3; exec sleep 1000) & ' &)
 echo leader >&3
 wait
