@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -182,6 +183,9 @@ func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (r
 	if err := i.service.watched(); err != nil {
 		return nil, refuseStart(cmd, cgroupError(op, err))
 	}
+	if err := i.service.mayStart(); err != nil {
+		return nil, refuseStart(cmd, cgroupError(op, err))
+	}
 	m, err := i.start(cmd, opts.OnLeaderExit)
 	if err != nil {
 		return nil, err
@@ -201,11 +205,14 @@ func (i *cgroupInstallation) start(cmd *exec.Cmd, onExit registry.LeaderExit) (*
 		}
 		return nil, refuseStart(cmd, cgroupError(op, err))
 	}
+	// Open for as long as the backend lives: the service may give up the rights it has now.
+	killFD, _ := unix.Open(string(g)+"/cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0) // -1 before Linux 5.14
 	if err := startIn(g, cmd); err != nil {
+		_ = unix.Close(killFD)
 		_ = g.End(time.Now().Add(registry.SupervisorKillDeadline))
 		return nil, err
 	}
-	m := &member{group: g, process: cmd.Process, service: i.service, backends: &i.backends, onExit: onExit, pidfd: -1, done: make(chan struct{})}
+	m := &member{group: g, killFD: killFD, process: cmd.Process, service: i.service, backends: &i.backends, onExit: onExit, pidfd: -1, done: make(chan struct{})}
 	if onExit == registry.LeaderExitWait {
 		m.pidfd, err = unix.PidfdOpen(cmd.Process.Pid, 0)
 	}
@@ -217,6 +224,7 @@ func (i *cgroupInstallation) start(cmd *exec.Cmd, onExit registry.LeaderExit) (*
 		_ = cmd.Process.Kill() // which needs no descriptor, of which there may be none left
 		abandon(cmd)
 		_ = g.End(time.Now().Add(registry.SupervisorKillDeadline))
+		_ = unix.Close(killFD)
 		if m.pidfd >= 0 {
 			_ = unix.Close(m.pidfd)
 		}
@@ -269,6 +277,8 @@ func startIn(g cgroupfs.Group, cmd *exec.Cmd) error {
 // member is a backend in its own cgroup.
 type member struct {
 	group    cgroupfs.Group
+	killMu   sync.Mutex
+	killFD   int // of group, until done; -1 before Linux 5.14
 	service  *cgroupService
 	process  *os.Process
 	pidfd    int // the leader's, until done; -1 unless onExit is to wait
@@ -284,6 +294,7 @@ type member struct {
 func (m *member) follow() {
 	defer close(m.done)
 	defer m.backends.remove(m)
+	defer m.closeKill()
 	if m.pidfd >= 0 {
 		defer unix.Close(m.pidfd)
 	}
@@ -301,7 +312,43 @@ func (m *member) follow() {
 	case m.onExit == registry.LeaderExitWait && !wasSIGKILLed(m.pidfd):
 		retry(func() error { return m.group.WaitEmpty(time.Time{}) })
 	}
-	retry(func() error { return m.group.End(time.Now().Add(registry.SupervisorKillDeadline)) })
+	retry(m.end)
+}
+
+// end kills what is left and waits for it.
+func (m *member) end() error {
+	deadline := time.Now().Add(registry.SupervisorKillDeadline)
+	err := m.group.End(deadline)
+	if errors.Is(err, os.ErrPermission) { // the service has given up the right to remove it, which the supervisor has
+		if err = m.kill(); err == nil {
+			err = m.group.WaitEmpty(deadline)
+		}
+	}
+	return err
+}
+
+// kill kills the group, by the descriptor if this process may not open the file.
+func (m *member) kill() error {
+	err := m.group.Kill()
+	if !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	m.killMu.Lock()
+	defer m.killMu.Unlock()
+	if m.killFD < 0 {
+		return err
+	}
+	if _, e := unix.Write(m.killFD, []byte("1")); e != nil && e != unix.ENODEV {
+		return err
+	}
+	return nil
+}
+
+func (m *member) closeKill() {
+	m.killMu.Lock()
+	defer m.killMu.Unlock()
+	_ = unix.Close(m.killFD)
+	m.killFD = -1
 }
 
 // retry calls f until it succeeds, less and less often. What can be in the way,
@@ -368,7 +415,7 @@ func (m *member) Kill() error {
 		return os.ErrProcessDone
 	default:
 		m.ending.Store(true)
-		return m.group.Kill()
+		return m.kill()
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/seed329817d7/contain/registry"
 	"github.com/seed329817d7/contain/strategies/internal/cgroupfs"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
@@ -21,6 +23,8 @@ type cgroupService struct {
 	installer *supervised // starts the supervisor
 	own       cgroupfs.Group
 	tree      *cgroupfs.Tree
+
+	euid int // when it was made
 
 	users int // guarded by theServiceMu
 
@@ -66,7 +70,7 @@ func newService(ctx context.Context, installer *supervised) (*cgroupService, err
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
 	}
-	s := &cgroupService{installer: installer, own: own, tree: tree, starting: true}
+	s := &cgroupService{installer: installer, own: own, tree: tree, euid: os.Geteuid(), starting: true}
 	s.changed.L = &s.mu
 	if err == nil {
 		err = s.startSupervisor(ctx)
@@ -108,6 +112,19 @@ func (s *cgroupService) release() {
 	s.mu.Unlock()
 	_ = s.tree.End(time.Now().Add(registry.SupervisorKillDeadline)) // if the supervisor has not
 	_ = s.tree.Lock.Close()
+}
+
+// mayStart returns an error if this process has given up the rights that it had when
+// the cgroup was made.
+func (s *cgroupService) mayStart() error {
+	now := os.Geteuid()
+	if now == s.euid {
+		return nil
+	}
+	if err := unix.Faccessat(unix.AT_FDCWD, string(s.tree.Group), unix.W_OK, unix.AT_EACCESS); err != nil {
+		return fmt.Errorf("this process installed with the effective uid %d and has %d now, which may not use the cgroup %s: %w; install after the change, or have the subtree delegated to that user", s.euid, now, s.tree.Group, err)
+	}
+	return nil
 }
 
 // newGroup returns a cgroup for one backend: the spare one, or one made now. A

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,13 @@ func cgroupServiceRole() {
 				if ms, e := p.Members(); e != nil || len(ms) == 0 {
 					err = fmt.Errorf("backend %d: members %v, %v", p.PID(), ms, e)
 				}
+			}
+		case "drop": // what root's rights are
+			err = errors.Join(unix.Setgroups(nil), syscall.Setgid(65534), syscall.Setuid(65534))
+		case "kill": // the oldest
+			if err = backends[0].Kill(); err == nil {
+				<-backends[0].Done()
+				backends = backends[1:]
 			}
 		case "close":
 			last := len(installed) - 1
@@ -552,4 +560,24 @@ func TestCgroupSpare(t *testing.T) {
 			t.Errorf("in the spare: %v, %v", pids, err)
 		}
 	}
+}
+
+// A service that gives up its user after Install can still end what it has started,
+// which that user could not, and hears at once that it can start nothing more.
+func TestCgroupServiceDropsItsUser(t *testing.T) {
+	asRoot(t)
+	a := newArena(t)
+	if err := os.Chmod(string(a.group), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s, l := a.service()
+	s.mustDo("install", "start 3", "drop")
+	if got := s.ask("start 1"); !strings.Contains(got, "installed with the effective uid 0 and has 65534 now") {
+		t.Errorf("start: %s", got)
+	}
+	s.mustDo("alive", "kill", "alive", "close")
+	a.wantNoTrees()
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	l.wantGone()
 }

@@ -22,8 +22,10 @@ func (g Group) Sub(name string) Group { return Group(filepath.Join(string(g), na
 func (g Group) file(name string) string { return string(g) + "/" + name }
 
 // Make creates the group.
-func (g Group) Make() error {
-	err := os.Mkdir(string(g), 0o755)
+func (g Group) Make() error { return g.make(0o755) }
+
+func (g Group) make(mode os.FileMode) error {
+	err := os.Mkdir(string(g), mode)
 	if errors.Is(err, unix.EAGAIN) {
 		return fmt.Errorf("%w: cgroup.max.descendants or cgroup.max.depth of a cgroup above is reached; raise it", err)
 	}
@@ -240,11 +242,12 @@ func (g Group) Remove() error {
 }
 
 // End kills what is in g, waits for it, and removes g. It tries until the
-// deadline, and then returns what was in the way last.
+// deadline, and then returns what was in the way last; at once, if that is that
+// this process may not.
 func (g Group) End(deadline time.Time) error {
 	for {
-		if g.Remove() == nil { // also the common case: nobody was left
-			return nil
+		if err := g.Remove(); err == nil || errors.Is(err, os.ErrPermission) { // nil also in the common case: nobody was left
+			return err
 		}
 		err := g.Kill()
 		if err == nil {
@@ -254,7 +257,7 @@ func (g Group) End(deadline time.Time) error {
 		if err == nil {
 			err = g.Remove()
 		}
-		if err == nil || !time.Now().Before(deadline) {
+		if err == nil || errors.Is(err, os.ErrPermission) || !time.Now().Before(deadline) {
 			return err
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) { // that has taken its time

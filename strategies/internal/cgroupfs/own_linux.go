@@ -237,11 +237,16 @@ func isTreeName(name string) bool {
 	return ok && err == nil && hexErr == nil && name == treeName(n, uint32(digits))
 }
 
+// treeMode lets others into a tree, whose backends may have other users and read their
+// own limits there, but not open it: whoever can may lock it, and the lock that tells
+// that the owner is alive would keep what a dead one left from every sweep.
+const treeMode = 0o711
+
 // MakeTree makes a group for this process below parent, and locks it.
 func MakeTree(parent Group) (*Tree, error) {
 	for try := 0; ; try++ {
 		g := parent.Sub(treeName(os.Getpid(), rand.Uint32()))
-		if err := g.Make(); err != nil {
+		if err := g.make(treeMode); err != nil {
 			return nil, err
 		}
 		lock, err := g.lock()

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -240,6 +241,38 @@ func TestSweep(t *testing.T) {
 	wantKilled(t, living)
 	for _, alien := range aliens {
 		wantAlive(t, alien)
+	}
+}
+
+// A stranger cannot open an owner's group, whose lock would keep it from the sweep once
+// the owner is dead, but reach what is in it.
+func TestStrangersCannotLock(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be a stranger")
+	}
+	parent := group(t)
+	if err := os.Chmod(string(parent), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := MakeTree(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Lock.Close()
+	backend := mustMake(t, tree.Sub("b1"))
+	stranger := func(script string) error {
+		cmd := exec.Command("sh", "-c", script, string(tree.Group), string(backend))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		return cmd.Run()
+	}
+	if err := stranger(`exec 9<"$1"`); err != nil {
+		t.Fatalf("control: a stranger cannot open a directory that everybody may read: %v", err)
+	}
+	if stranger(`exec 9<"$0"`) == nil {
+		t.Error("a stranger can open the group, and so lock it")
+	}
+	if err := stranger(`read -r populated _ <"$1"/cgroup.events && [ "$populated" = populated ]`); err != nil {
+		t.Errorf("a stranger cannot read what is in the group: %v", err)
 	}
 }
 
