@@ -37,6 +37,7 @@ compare:
 	JNE	notOurs
 	CALL	·prepare(SB)
 	MOVQ	SP, AX
+	SUBQ	$256, SP	// a Go function may put its arguments above its return address, which is where argc is
 	MOVQ	$0, BX	// byEntry
 	JMP	program<>(SB)
 notOurs:

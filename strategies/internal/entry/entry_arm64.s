@@ -31,6 +31,8 @@ compare:
 	BNE	notOurs
 	BL	·prepare(SB)
 	MOVD	RSP, R0
+	SUB	$256, RSP, R1	// a Go function may put its arguments above its return address
+	MOVD	R1, RSP
 	MOVD	$0, R1	// byEntry
 	B	program<>(SB)
 notOurs:
