@@ -1,11 +1,13 @@
 // Package inventory finds the containments that are alive on this host, and
 // ends one.
 //
-// Nothing is written for it: all is derived from the process table, so that
-// nothing can be left behind or out of date. What the caller may not see (on
-// Linux: whose executable it may not read, proc_pid_exe(5)) is not listed.
+// Nothing is written for it: all is derived from the process table and, on
+// Windows, from the names of jobs, so that nothing can be left behind or out of
+// date. What the caller may not see is not listed: on Linux, whose executable it
+// may not read, proc_pid_exe(5); on Windows, what it may not open, and what runs in
+// another user's session.
 //
-// Only Linux is read. Elsewhere every function returns an error that wraps
+// On other systems every function returns an error that wraps
 // errors.ErrUnsupported, never an empty list.
 package inventory
 
@@ -46,10 +48,11 @@ func List() ([]Containment, error) {
 	return found, nil
 }
 
-// Stop ends c, which List has returned: SIGTERM, and after grace by force. It
+// Stop ends c, which List has returned: SIGTERM, and after grace by force; on
+// Windows, where a process of another console cannot be asked, at once by force. It
 // returns how many processes were left when the deadline after the use of force,
 // or ctx, had passed. Every signal goes to a process whose identity was compared
-// after its pidfd was opened, or to a cgroup whose name is never used again.
+// after its pidfd was opened, or to a cgroup or job whose name is never used again.
 func Stop(ctx context.Context, c Containment, grace time.Duration) (left int, err error) {
 	if c.stop == nil {
 		return 0, fmt.Errorf("stop containment %q: %w: it is none that List has returned", c.ID, errors.ErrUnsupported)

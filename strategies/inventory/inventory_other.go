@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !windows
 
 package inventory
 
@@ -9,7 +9,7 @@ import (
 )
 
 func unsupported() error {
-	return fmt.Errorf("%w on %s: only Linux' process table tells what is contained", errors.ErrUnsupported, runtime.GOOS)
+	return fmt.Errorf("%w on %s: only on Linux and Windows can be told what is contained", errors.ErrUnsupported, runtime.GOOS)
 }
 
 func list() ([]Containment, error) { return nil, unsupported() }

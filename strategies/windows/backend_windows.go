@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/windows"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/jobobject"
 )
 
 // killedExitCode is what os.Process.Kill gives a process as well.
@@ -42,7 +43,7 @@ type backend struct {
 
 // newBackend makes the job, with its messages going to the watcher.
 func newBackend(in *installation, opts registry.StartOptions) (*backend, error) {
-	job, err := newJob(backendLimits)
+	job, err := newJob(backendLimits, backendJobName(in.cleanup))
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +53,18 @@ func newBackend(in *installation, opts registry.StartOptions) (*backend, error) 
 		return nil, fmt.Errorf("%w: completion port: %w", registry.ErrJobCreate, err)
 	}
 	return &backend{in: in, onLeaderExit: opts.OnLeaderExit, key: key, job: job, done: make(chan struct{})}, nil
+}
+
+// backendJobName returns the name by which contain ps finds a backend's job, ""
+// where it is to have none: whoever opens it keeps it open for a moment, which
+// must not matter to kill-on-close. It does not where all backends are in the
+// service's job as well, which has no name.
+func backendJobName(bound registry.Cleanup) string {
+	created, err := jobobject.Created(windows.CurrentProcess())
+	if err != nil || bound != registry.CleanupWindowsKillOnJobClose {
+		return ""
+	}
+	return jobobject.NewName(os.Getpid(), created).String()
 }
 
 // refused says what in attr contradicts containment.
@@ -122,7 +135,7 @@ func (b *backend) contain(cmd *exec.Cmd) error {
 // resume lets the leader run.
 func (b *backend) resume() error {
 	if err := sys.resume(b.leader); err != nil {
-		if exited(b.leader) {
+		if jobobject.Exited(b.leader) {
 			return fmt.Errorf("PID %d was ended before its first instruction: %w", b.pid, os.ErrProcessDone)
 		}
 		return fmt.Errorf("NtResumeProcess of PID %d: %w", b.pid, err)
@@ -144,7 +157,7 @@ func (b *backend) holdLeader(p *os.Process) error {
 // exited cannot be assigned either.
 func (b *backend) assignError(err error) error {
 	switch {
-	case exited(b.leader):
+	case jobobject.Exited(b.leader):
 		return fmt.Errorf("%w: PID %d was ended before its first instruction (%w): %w", registry.ErrJobAssign, b.pid, os.ErrProcessDone, err)
 	case errors.Is(err, windows.ERROR_ACCESS_DENIED):
 		return fmt.Errorf("%w: PID %d is in a job in which none can be nested; start this program outside of it: AssignProcessToJobObject: %w", registry.ErrJobAssign, b.pid, err)
@@ -179,7 +192,7 @@ func (b *backend) step(leaderExited, recheck bool) bool {
 		return true
 	}
 	order := recheck && b.ending // once more, in case a process was born meanwhile
-	if !b.leaderGone && (leaderExited || exited(b.leader)) {
+	if !b.leaderGone && (leaderExited || jobobject.Exited(b.leader)) {
 		b.leaderGone = true
 		if b.onLeaderExit == registry.LeaderExitLeave && !b.ending {
 			b.letGo()
@@ -187,7 +200,7 @@ func (b *backend) step(leaderExited, recheck bool) bool {
 		}
 		order = b.onLeaderExit != registry.LeaderExitWait || b.cancelled.Load()
 	}
-	if n, err := activeProcesses(b.job); err == nil && n == 0 {
+	if n, err := jobobject.Active(b.job); err == nil && n == 0 {
 		b.finishLocked()
 		return true
 	}
@@ -240,7 +253,7 @@ func (b *backend) Done() <-chan struct{} { return b.done }
 func (b *backend) Signal(sig os.Signal) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.job == 0 || b.leaderGone || exited(b.leader) {
+	if b.job == 0 || b.leaderGone || jobobject.Exited(b.leader) {
 		return os.ErrProcessDone
 	}
 	switch sig {
@@ -306,7 +319,7 @@ func (b *backend) Members() ([]registry.Member, error) {
 	if b.job == 0 {
 		return nil, nil
 	}
-	pids, err := processIDs(b.job)
+	pids, err := jobobject.ProcessIDs(b.job)
 	if err != nil {
 		return nil, b.failed("list members", err)
 	}
@@ -329,13 +342,11 @@ func (b *backend) member(pid uint32) (registry.Member, bool) {
 		return m, errors.Is(err, windows.ERROR_ACCESS_DENIED)
 	}
 	defer windows.CloseHandle(h)
-	if in, err := sys.inJob(h, b.job); err != nil || !in || exited(h) {
+	if in, err := sys.inJob(h, b.job); err != nil || !in || jobobject.Exited(h) {
 		return m, false
 	}
-	path := make([]uint16, windows.MAX_LONG_PATH)
-	size := uint32(len(path))
-	if windows.QueryFullProcessImageName(h, 0, &path[0], &size) == nil {
-		m.Name = filepath.Base(windows.UTF16ToString(path[:size]))
+	if path := jobobject.ImageName(h); path != "" {
+		m.Name = filepath.Base(path)
 	}
 	return m, true
 }

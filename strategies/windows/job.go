@@ -19,8 +19,8 @@
 // It stays in the job for its life. A program that it starts by other means may
 // leave the job if that is asked for with CREATE_BREAKAWAY_FROM_JOB; backends may
 // not. A process in these jobs that has an unhandled exception, this one
-// included, ends without the crash dialog
-// (JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION). Nothing binds this process to
+// included, ends without the crash dialog, and so without all that Windows Error
+// Reporting does (JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION). Nothing binds this process to
 // its own parent, so InstallOptions.OutliveParent changes nothing; package
 // containment can watch the parent (Config.DieWithParent).
 //
@@ -106,7 +106,8 @@ func (strategy) Describe() registry.Description {
 			"no enclosing job with user-interface limits, in which jobs do not nest",
 		},
 		Limits: []string{
-			"a process that something else starts on request was never inside: WMI, the task scheduler, services, COM servers, remote execution",
+			"a process that something else starts on request was never inside: WMI, the task scheduler, services, COM servers, remote execution, and the Linux processes of wsl.exe, which outlive it",
+			"a packaged program (MSIX: from the Store or by winget, such as the Store's python.exe) runs outside of the job: as a backend it is refused, but for Breakaway, and one that a backend starts is outside",
 			"a process created with another parent (PROC_THREAD_ATTRIBUTE_PARENT_PROCESS) is in that parent's job: a backend that may open a process outside can start a child there",
 			"breakaway is refused to backends (access denied); a service that is killed while it starts a command with Breakaway can leave one suspended process that has run no instruction; what the service itself starts by other means may leave with CREATE_BREAKAWAY_FROM_JOB",
 			"whoever duplicates a job's handle out of this process keeps that job alive",
@@ -114,6 +115,7 @@ func (strategy) Describe() registry.Description {
 			"with on-leader-exit leave, what is left stays in the service's job, since membership is for life, and ends with the service",
 			"with on-leader-exit wait, Process.Kill on the leader cannot be told from exit code 1 and leaves the rest running; a cancelled context ends it",
 			"where the service is in a job already and could not be put into its own (windows-already-in-job), or with SysProcAttr.ParentProcess, a service that is killed while it starts a backend can leave one suspended process that has run no instruction",
+			"a process in these jobs, the service included, ends at an unhandled exception without Windows Error Reporting: no dialog, no crash dump (LocalDumps), no just-in-time debugger",
 			"there is no graceful end but CTRL_BREAK, for backends with CREATE_NEW_PROCESS_GROUP on the service's console",
 			"the service itself is not bound to its parent",
 		},

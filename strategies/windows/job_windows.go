@@ -48,7 +48,7 @@ func probe() error {
 	if err := sys.resumable(); err != nil {
 		return failed("probe", err)
 	}
-	job, err := newJob(serviceLimits)
+	job, err := newJob(serviceLimits, "")
 	if err != nil {
 		return failed("probe", err)
 	}
@@ -64,7 +64,7 @@ func bindService() (registry.Cleanup, error) {
 	if service.cleanup != "" {
 		return service.cleanup, nil
 	}
-	job, err := newJob(serviceLimits)
+	job, err := newJob(serviceLimits, "")
 	if err != nil {
 		return "", err
 	}
@@ -85,10 +85,9 @@ func bindService() (registry.Cleanup, error) {
 	return service.cleanup, nil
 }
 
-// newJob returns an unnamed job with these limits, whose handle children do not
-// inherit (no security attributes).
-func newJob(limits uint32) (windows.Handle, error) {
-	job, err := sys.createJob()
+// newJob returns a job with these limits and this name, if any.
+func newJob(limits uint32, name string) (windows.Handle, error) {
+	job, err := sys.createJob(name)
 	if err != nil {
 		return 0, fmt.Errorf("%w: CreateJobObject: %w", registry.ErrJobCreate, err)
 	}
@@ -122,6 +121,9 @@ func (in *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (regist
 	}
 	if opts.Breakaway {
 		return startOutside(cmd, in.cleanup)
+	}
+	if err := refusePackaged(cmd); err != nil {
+		return nil, failed(op, err)
 	}
 	b, err := newBackend(in, opts)
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/windows"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/jobobject"
 )
 
 func ctx() context.Context { return context.Background() }
@@ -142,7 +143,7 @@ func testLeaderExit(t *testing.T, on registry.LeaderExit) {
 		wantAlive(t, b.others()...)
 		// The declared limit: they are in the service's job for life.
 		for _, p := range b.others() {
-			if held, err := inJob(p.handle, service.job); err != nil || !held {
+			if held, err := jobobject.Contains(p.handle, service.job); err != nil || !held {
 				t.Errorf("process %d left the service's job (%v)", p.pid, err)
 			}
 		}
@@ -200,7 +201,7 @@ func TestTwoInstallsOneJob(t *testing.T) {
 		created := 0
 		replace(t, func(s *system) {
 			create := s.createJob
-			s.createJob = func() (windows.Handle, error) { created++; return create() }
+			s.createJob = func(name string) (windows.Handle, error) { created++; return create(name) }
 		})
 		first, second := mustInstall(t), mustInstall(t)
 		if created != 1 || first == second {
@@ -211,7 +212,7 @@ func TestTwoInstallsOneJob(t *testing.T) {
 				t.Errorf("cleanup %q", in.Cleanup())
 			}
 		}
-		if in, err := inJob(windows.CurrentProcess(), service.job); err != nil || !in {
+		if in, err := jobobject.Contains(windows.CurrentProcess(), service.job); err != nil || !in {
 			t.Errorf("this process is not in the job (%v)", err)
 		}
 
@@ -300,7 +301,7 @@ const failure = windows.ERROR_NOT_ENOUGH_QUOTA
 
 // handleFlags fails if h is not open.
 func handleFlags(h windows.Handle) (flags uint32, err error) {
-	err = call(kernel32.NewProc("GetHandleInformation"), uintptr(h), uintptr(unsafe.Pointer(&flags)))
+	err = jobobject.Call(kernel32.NewProc("GetHandleInformation"), uintptr(h), uintptr(unsafe.Pointer(&flags)))
 	return flags, err
 }
 
@@ -309,7 +310,7 @@ func TestInstallFails(t *testing.T) {
 		change func(*system)
 		want   []error
 	}{
-		"create":       {func(s *system) { s.createJob = func() (windows.Handle, error) { return 0, failure } }, []error{registry.ErrJobCreate, failure}},
+		"create":       {func(s *system) { s.createJob = func(string) (windows.Handle, error) { return 0, failure } }, []error{registry.ErrJobCreate, failure}},
 		"limits":       {func(s *system) { s.setLimits = func(windows.Handle, uint32) error { return failure } }, []error{registry.ErrJobCreate, failure}},
 		"assign":       {failAssign(failure), []error{registry.ErrJobAssign, failure}},
 		"not in a job": {failAssign(windows.ERROR_ACCESS_DENIED), []error{registry.ErrJobAssign, windows.ERROR_ACCESS_DENIED}},
@@ -349,8 +350,8 @@ func recordJobs(t *testing.T) *[]windows.Handle {
 	var jobs []windows.Handle
 	replace(t, func(s *system) {
 		create := s.createJob
-		s.createJob = func() (windows.Handle, error) {
-			h, err := create()
+		s.createJob = func(name string) (windows.Handle, error) {
+			h, err := create(name)
 			jobs = append(jobs, h)
 			return h, err
 		}
@@ -362,7 +363,7 @@ func wantClosed(t *testing.T, jobs []windows.Handle) {
 	t.Helper()
 	for _, h := range jobs {
 		// The number may be in use again, but not for a job.
-		if _, err := activeProcesses(h); err == nil {
+		if _, err := jobobject.Active(h); err == nil {
 			t.Errorf("the handle of a job is left open")
 		}
 	}
@@ -419,7 +420,7 @@ func TestStartFails(t *testing.T) {
 		change func(*system)
 		want   []error
 	}{
-		"create":          {func(s *system) { s.createJob = func() (windows.Handle, error) { return 0, failure } }, []error{registry.ErrJobCreate, failure}},
+		"create":          {func(s *system) { s.createJob = func(string) (windows.Handle, error) { return 0, failure } }, []error{registry.ErrJobCreate, failure}},
 		"limits":          {func(s *system) { s.setLimits = func(windows.Handle, uint32) error { return failure } }, []error{registry.ErrJobCreate, failure}},
 		"port":            {func(s *system) { s.setPort = func(windows.Handle, uintptr, windows.Handle) error { return failure } }, []error{registry.ErrJobCreate, failure}},
 		"assign":          {atAssign(fail(failure)), []error{registry.ErrJobAssign, failure}},
@@ -655,7 +656,7 @@ func TestBreakaway(t *testing.T) {
 				var pid int
 				fmt.Sscanf(line, "node %d", &pid)
 				p := open(t, pid)
-				if held, err := inJob(p.handle, service.job); held || err != nil {
+				if held, err := jobobject.Contains(p.handle, service.job); held || err != nil {
 					t.Errorf("broke away, and is in the service's job (%v)", err)
 				}
 			}

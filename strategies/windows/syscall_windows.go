@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/windows"
+
+	"github.com/seed329817d7/contain/strategies/internal/jobobject"
 )
 
 // These are not in golang.org/x/sys/windows, or not in a form that is safe here.
@@ -12,8 +14,6 @@ var (
 	kernel32                      = windows.NewLazySystemDLL("kernel32.dll")
 	procGetConsoleProcessList     = kernel32.NewProc("GetConsoleProcessList")
 	procGetQueuedCompletionStatus = kernel32.NewProc("GetQueuedCompletionStatus")
-	procIsProcessInJob            = kernel32.NewProc("IsProcessInJob")
-	procQueryInformationJobObject = kernel32.NewProc("QueryInformationJobObject")
 	procSetInformationJobObject   = kernel32.NewProc("SetInformationJobObject")
 
 	// NtResumeProcess is exported by every Windows since XP, and not documented by
@@ -25,7 +25,7 @@ var (
 
 // system is the calls whose failure matters. Tests replace single ones.
 type system struct {
-	createJob func() (windows.Handle, error)
+	createJob func(name string) (windows.Handle, error)
 	setLimits func(job windows.Handle, limits uint32) error
 	setPort   func(job windows.Handle, key uintptr, port windows.Handle) error
 	assign    func(job, process windows.Handle) error
@@ -34,43 +34,33 @@ type system struct {
 	resume    func(process windows.Handle) error
 	terminate func(job windows.Handle, exitCode uint32) error
 
+	reparseTag func(path string) uint32
+
 	hasConsole func() error
 	ctrlEvent  func(event, group uint32) error
 }
 
 var sys = system{
-	createJob: func() (windows.Handle, error) { return windows.CreateJobObject(nil, nil) },
+	createJob: jobobject.Create,
 	setLimits: setLimits,
 	setPort:   setPort,
 	assign:    windows.AssignProcessToJobObject,
-	inJob:     inJob,
+	inJob:     jobobject.Contains,
 	resumable: procNtResumeProcess.Find,
 	resume:    resume,
 	terminate: windows.TerminateJobObject,
 
+	reparseTag: reparseTag,
+
 	hasConsole: hasConsole,
 	ctrlEvent:  windows.GenerateConsoleCtrlEvent,
-}
-
-// call calls a function that answers 0 on failure. The directive keeps what the
-// arguments point to in place until it returns.
-//
-//go:uintptrescapes
-func call(p *windows.LazyProc, args ...uintptr) error {
-	if err := p.Find(); err != nil {
-		return err
-	}
-	if ok, _, err := p.Call(args...); ok == 0 {
-		return err
-	}
-	return nil
 }
 
 // setLimits sets the whole limit structure: no other limit is in force.
 func setLimits(job windows.Handle, limits uint32) error {
 	var info windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION
 	info.BasicLimitInformation.LimitFlags = limits
-	return call(procSetInformationJobObject, uintptr(job), windows.JobObjectExtendedLimitInformation,
+	return jobobject.Call(procSetInformationJobObject, uintptr(job), windows.JobObjectExtendedLimitInformation,
 		uintptr(unsafe.Pointer(&info)), unsafe.Sizeof(info))
 }
 
@@ -80,15 +70,8 @@ func setPort(job windows.Handle, key uintptr, port windows.Handle) error {
 		key  uintptr
 		port windows.Handle
 	}{key, port}
-	return call(procSetInformationJobObject, uintptr(job), windows.JobObjectAssociateCompletionPortInformation,
+	return jobobject.Call(procSetInformationJobObject, uintptr(job), windows.JobObjectAssociateCompletionPortInformation,
 		uintptr(unsafe.Pointer(&info)), unsafe.Sizeof(info))
-}
-
-// inJob reports whether process is in job, or in any if job is 0.
-func inJob(process, job windows.Handle) (bool, error) {
-	var in int32
-	err := call(procIsProcessInJob, uintptr(process), uintptr(job), uintptr(unsafe.Pointer(&in)))
-	return in != 0, err
 }
 
 // resume lets every thread of a process that was created suspended run.
@@ -101,44 +84,6 @@ func resume(process windows.Handle) error {
 		return windows.NTStatus(status).Errno()
 	}
 	return nil
-}
-
-// activeProcesses returns the number of processes that have not exited.
-func activeProcesses(job windows.Handle) (uint32, error) {
-	var info struct { // JOBOBJECT_BASIC_ACCOUNTING_INFORMATION
-		totalUserTime, totalKernelTime           int64
-		thisPeriodUserTime, thisPeriodKernelTime int64
-		totalPageFaultCount                      uint32
-		totalProcesses                           uint32
-		activeProcesses                          uint32
-		totalTerminatedProcesses                 uint32
-	}
-	err := call(procQueryInformationJobObject, uintptr(job), windows.JobObjectBasicAccountingInformation,
-		uintptr(unsafe.Pointer(&info)), unsafe.Sizeof(info), 0)
-	return info.activeProcesses, err
-}
-
-// processIDs returns the processes in job, those in jobs nested below included.
-func processIDs(job windows.Handle) ([]uint32, error) {
-	const header = 8 // JOBOBJECT_BASIC_PROCESS_ID_LIST: two counters, then the IDs
-	for room := uintptr(16); ; room *= 4 {
-		// In words, so that the IDs are aligned.
-		buf := make([]uintptr, header/unsafe.Sizeof(uintptr(0))+room)
-		err := call(procQueryInformationJobObject, uintptr(job), windows.JobObjectBasicProcessIdList,
-			uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf))*unsafe.Sizeof(buf[0]), 0)
-		if err == windows.ERROR_MORE_DATA {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		listed := (*[2]uint32)(unsafe.Pointer(&buf[0]))[1]
-		ids := make([]uint32, 0, listed)
-		for _, id := range buf[header/unsafe.Sizeof(buf[0]):][:listed] {
-			ids = append(ids, uint32(id))
-		}
-		return ids, nil
-	}
 }
 
 // message is what a job sends to its completion port.
@@ -158,7 +103,7 @@ func (m message) exit() bool {
 // x/sys/windows has a pointer, which Go must not see as one.
 func receive(port windows.Handle, patience time.Duration) (message, error) {
 	var m message
-	err := call(procGetQueuedCompletionStatus, uintptr(port), uintptr(unsafe.Pointer(&m.kind)),
+	err := jobobject.Call(procGetQueuedCompletionStatus, uintptr(port), uintptr(unsafe.Pointer(&m.kind)),
 		uintptr(unsafe.Pointer(&m.key)), uintptr(unsafe.Pointer(&m.pid)), uintptr(max(0, patience.Milliseconds())))
 	return m, err
 }
@@ -166,10 +111,5 @@ func receive(port windows.Handle, patience time.Duration) (message, error) {
 // hasConsole fails if this process has no console.
 func hasConsole() error {
 	var one uint32
-	return call(procGetConsoleProcessList, uintptr(unsafe.Pointer(&one)), 1)
-}
-
-func exited(process windows.Handle) bool {
-	event, err := windows.WaitForSingleObject(process, 0)
-	return err == nil && event == windows.WAIT_OBJECT_0
+	return jobobject.Call(procGetConsoleProcessList, uintptr(unsafe.Pointer(&one)), 1)
 }

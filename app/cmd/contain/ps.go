@@ -23,7 +23,7 @@ func newPs() *cobra.Command {
 		Short: "List the containments that are alive on this host",
 		Long: `List the containments alive on this host that the caller may see: each backend of
 a service, and each contain run, but for those under linux/pdeathsig and noop/noop,
-of which nothing can be seen from outside. On a system other than Linux it fails (exit 125).`,
+of which nothing can be seen from outside. On a system other than Linux and Windows it fails (exit 125).`,
 		Example: psExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -21,7 +21,8 @@ func newStop() *cobra.Command {
 		Use:   "stop ID",
 		Short: "End one containment",
 		Long: `End one containment of contain ps: SIGTERM, after the grace period by force, and
-wait until nothing of it is left. The owner's other backends live on.
+wait until nothing of it is left. The owner's other backends live on. On Windows it
+is ended at once by force: a process of another console cannot be asked.
 
 Exit code:
   0    it is gone
