@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/backends"
 )
 
 // parentAtStart is the parent when this package was initialised, which is the
@@ -24,7 +25,7 @@ var binding struct {
 
 // bind does what opts ask and returns what is in force. A choice that another
 // Install has made otherwise is an error that wraps registry.ErrConflict.
-func bind(strategy string, opts registry.InstallOptions, b *backends) (registry.Cleanup, error) {
+func bind(strategy string, opts registry.InstallOptions, b *backends.Set) (registry.Cleanup, error) {
 	binding.mu.Lock()
 	defer binding.mu.Unlock()
 	fail := func(err error) (registry.Cleanup, error) {
@@ -35,11 +36,11 @@ func bind(strategy string, opts registry.InstallOptions, b *backends) (registry.
 		return fail(fmt.Errorf("%w: it gets SIGTERM when its parent ends, for good; do not set OutliveParent", registry.ErrConflict))
 	case opts.OutliveParent:
 		binding.outliving++
-		b.unbind = func() {
+		b.AfterClose(func() {
 			binding.mu.Lock()
 			defer binding.mu.Unlock()
 			binding.outliving--
-		}
+		})
 		return registry.CleanupUnbound, nil
 	case binding.outliving > 0:
 		return fail(fmt.Errorf("%w: it is to outlive its parent for as long as an installation with OutliveParent is in force; set OutliveParent here as well, or close that first", registry.ErrConflict))

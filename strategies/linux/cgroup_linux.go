@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/backends"
 	"github.com/seed329817d7/contain/strategies/internal/cgroupfs"
 	"github.com/seed329817d7/contain/strategies/internal/exitwatch"
 	"github.com/seed329817d7/contain/strategies/internal/proctree"
@@ -30,6 +31,7 @@ func (cgroup) Install(ctx context.Context, opts registry.InstallOptions) (regist
 		s.release()
 		return nil, err
 	}
+	i.backends.AfterClose(s.release)
 	return i, nil
 }
 
@@ -141,22 +143,13 @@ func executed(pid int) bool {
 type cgroupInstallation struct {
 	cleanup  registry.Cleanup
 	service  *cgroupService
-	backends backends
-	released bool // guarded by backends.mu
+	backends backends.Set
 }
 
 func (i *cgroupInstallation) Cleanup() registry.Cleanup { return i.cleanup }
 
 func (i *cgroupInstallation) Close(ctx context.Context) error {
-	err := i.backends.close(ctx, CgroupName)
-	i.backends.mu.Lock()
-	first := !i.released && err == nil
-	i.released = i.released || first
-	i.backends.mu.Unlock()
-	if first {
-		i.service.release()
-	}
-	return err
+	return i.backends.Close(ctx, CgroupName)
 }
 
 func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
@@ -164,10 +157,10 @@ func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (r
 		return nil, err
 	}
 	op := "start " + cmd.Path
-	if err := i.backends.begin(op, CgroupName); err != nil {
+	if err := i.backends.Begin(op, CgroupName); err != nil {
 		return nil, err
 	}
-	defer i.backends.end()
+	defer i.backends.End()
 	if err := opts.RefuseBreakaway("every backend is born in a cgroup that ends with this process"); err != nil {
 		return nil, refuseStart(cmd, cgroupError(op, err))
 	}
@@ -190,7 +183,7 @@ func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (r
 	if err != nil {
 		return nil, err
 	}
-	i.backends.add(m)
+	i.backends.Add(m)
 	go m.follow()
 	return m, nil
 }
@@ -282,7 +275,7 @@ type member struct {
 	service  *cgroupService
 	process  *os.Process
 	pidfd    int // the leader's, until done; -1 unless onExit is to wait
-	backends *backends
+	backends *backends.Set
 	onExit   registry.LeaderExit
 	exited   <-chan struct{} // the leader
 	ending   atomic.Bool     // all of it was asked to end, so nothing is let go
@@ -293,7 +286,7 @@ type member struct {
 // long as something cannot die yet, or cannot be let go.
 func (m *member) follow() {
 	defer close(m.done)
-	defer m.backends.remove(m)
+	defer m.backends.Remove(m)
 	defer m.closeKill()
 	if m.pidfd >= 0 {
 		defer unix.Close(m.pidfd)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/backends"
 	"github.com/seed329817d7/contain/strategies/internal/exitwatch"
 	"github.com/seed329817d7/contain/strategies/internal/proctree"
 )
@@ -41,23 +42,23 @@ func (pdeathsig) Probe(ctx context.Context) error {
 
 type pdeathsigInstallation struct {
 	cleanup  registry.Cleanup
-	backends backends
+	backends backends.Set
 }
 
 func (i *pdeathsigInstallation) Cleanup() registry.Cleanup { return i.cleanup }
 
 func (i *pdeathsigInstallation) Close(ctx context.Context) error {
-	return i.backends.close(ctx, PdeathsigName)
+	return i.backends.Close(ctx, PdeathsigName)
 }
 
 func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
 	if err := startable(cmd); err != nil {
 		return nil, err
 	}
-	if err := i.backends.begin("start "+cmd.Path, PdeathsigName); err != nil {
+	if err := i.backends.Begin("start "+cmd.Path, PdeathsigName); err != nil {
 		return nil, err
 	}
-	defer i.backends.end()
+	defer i.backends.End()
 	fail := func(err error) error {
 		return &registry.Error{Op: "start " + cmd.Path, Strategy: PdeathsigName, Err: err}
 	}
@@ -98,10 +99,10 @@ func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions)
 		return nil, fail(err)
 	}
 	p := &child{process: cmd.Process, done: make(chan struct{})}
-	i.backends.add(p)
+	i.backends.Add(p)
 	go func() {
 		<-exited
-		i.backends.remove(p)
+		i.backends.Remove(p)
 		close(p.done)
 	}()
 	return p, nil

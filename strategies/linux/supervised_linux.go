@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/backends"
 	"github.com/seed329817d7/contain/strategies/internal/entry"
 	"github.com/seed329817d7/contain/strategies/internal/proctree"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
@@ -48,7 +49,7 @@ type supervised struct {
 	initFlags uint64
 	// adjust, if not nil, adds to what Run's supervisor is told.
 	adjust   func(*supervisor.Spec) error
-	backends backends
+	backends backends.Set
 }
 
 // newSupervised finds the executable that serves as the supervisor and starts
@@ -154,7 +155,7 @@ var buildMode = sync.OnceValue(func() string {
 func (i *supervised) Cleanup() registry.Cleanup { return i.cleanup }
 
 func (i *supervised) Close(ctx context.Context) error {
-	return i.backends.close(ctx, i.strategy)
+	return i.backends.Close(ctx, i.strategy)
 }
 
 // probe starts a supervisor without a backend: once for each executable.
@@ -194,10 +195,10 @@ func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.
 	if err := startable(cmd); err != nil {
 		return nil, err
 	}
-	if err := i.backends.begin("start "+cmd.Path, i.strategy); err != nil {
+	if err := i.backends.Begin("start "+cmd.Path, i.strategy); err != nil {
 		return nil, err
 	}
-	defer i.backends.end()
+	defer i.backends.End()
 	if i.initFlags != 0 && opts.OnLeaderExit == registry.LeaderExitWait {
 		return nil, refuseStart(cmd, i.error("start "+cmd.Path, fmt.Errorf("%w: cmd.Process, which ends with the leader, takes the PID namespace with it, so what the leader leaves cannot be waited for; name linux/subreaper", registry.ErrNotPassed)))
 	}
@@ -215,14 +216,14 @@ func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.
 	if err != nil {
 		return nil, err
 	}
-	m, err := h.shake(i.backends.closing())
+	m, err := h.shake(i.backends.Closing())
 	if err != nil {
 		h.giveUp(cmd)
 		return nil, cmp.Or(contextEnded(&before), err)
 	}
 	t := newTree(h, cmd, &i.backends)
 	t.started(m) // before a Close can see it: that ends what it knows of
-	i.backends.add(t)
+	i.backends.Add(t)
 	go t.follow()
 	return t, nil
 }
@@ -233,10 +234,10 @@ func (i *supervised) wrap(cmd *exec.Cmd, opts registry.StartOptions) (registry.P
 	if err := startable(cmd); err != nil {
 		return nil, err
 	}
-	if err := i.backends.begin("wrap "+cmd.Path, i.strategy); err != nil {
+	if err := i.backends.Begin("wrap "+cmd.Path, i.strategy); err != nil {
 		return nil, err
 	}
-	defer i.backends.end()
+	defer i.backends.End()
 	spec, err := i.specFor(cmd, opts)
 	if err != nil {
 		return nil, i.attributeError(cmd.Path, err)
@@ -246,7 +247,7 @@ func (i *supervised) wrap(cmd *exec.Cmd, opts registry.StartOptions) (registry.P
 		return nil, err
 	}
 	t := newTree(h, cmd, &i.backends)
-	i.backends.add(t)
+	i.backends.Add(t)
 	go t.followWrapped()
 	return t, nil
 }
@@ -505,7 +506,7 @@ func abandon(cmd *exec.Cmd) {
 type tree struct {
 	h        *handshake
 	cmd      *exec.Cmd
-	backends *backends
+	backends *backends.Set
 	done     chan struct{}
 
 	mu         sync.Mutex
@@ -517,7 +518,7 @@ type tree struct {
 	lost       bool // proxy and supervisor ended without a report
 }
 
-func newTree(h *handshake, cmd *exec.Cmd, b *backends) *tree {
+func newTree(h *handshake, cmd *exec.Cmd, b *backends.Set) *tree {
 	return &tree{h: h, cmd: cmd, backends: b, done: make(chan struct{}), reap: -1}
 }
 
@@ -610,7 +611,7 @@ func namespacePIDs(pid int) []string {
 func (t *tree) follow() {
 	defer t.collect()
 	defer close(t.done)
-	defer t.backends.remove(t)
+	defer t.backends.Remove(t)
 	defer t.h.channel.Close()
 	for {
 		m, err := readMessage(t.h.channel)
@@ -637,7 +638,7 @@ func (t *tree) lose() {
 	if t.h.owner.initFlags == 0 {
 		defer t.mu.Unlock()
 		if t.lost = t.leader != 0; t.lost { // else it was wrapped, and never started
-			t.backends.lose(t.leader)
+			t.backends.Lose(fmt.Errorf("of backend %d: %w", t.leader, errLost))
 		}
 		return
 	}

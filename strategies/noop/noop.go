@@ -24,14 +24,13 @@ package noop
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"syscall"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/backends"
 	"github.com/seed329817d7/contain/strategies/internal/exitwatch"
 )
 
@@ -67,85 +66,43 @@ func (strategy) Install(ctx context.Context, _ registry.InstallOptions) (registr
 	if err := ctx.Err(); err != nil {
 		return nil, &registry.Error{Op: "install", Strategy: Name, Err: err}
 	}
-	return &installation{live: make(map[*process]struct{})}, nil
+	return new(installation), nil
 }
 
-type installation struct {
-	mu     sync.Mutex
-	closed bool
-	live   map[*process]struct{}
-}
+type installation struct{ backends backends.Set }
 
 func (*installation) Cleanup() registry.Cleanup { return registry.CleanupUnsupportedNoop }
 
 func (i *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
-	err := opts.RefuseBreakaway("Close ends every process that was started here")
-	if err != nil {
-		return nil, &registry.Error{Op: "start " + cmd.Path, Strategy: Name, Err: err}
-	}
-	p, err := i.start(cmd)
-	if err != nil {
-		return nil, &registry.Error{Op: "start " + cmd.Path, Strategy: Name, Err: err}
-	}
-	return p, nil
-}
-
-func (i *installation) start(cmd *exec.Cmd) (*process, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.closed {
-		return nil, registry.ErrClosed
-	}
-	if err := cmd.Start(); err != nil {
+	op := "start " + cmd.Path
+	if err := i.backends.Begin(op, Name); err != nil {
 		return nil, err
+	}
+	defer i.backends.End()
+	err := opts.RefuseBreakaway("Close ends every process that was started here")
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return nil, &registry.Error{Op: op, Strategy: Name, Err: err}
 	}
 	exited, err := exitwatch.Watch(cmd.Process)
 	if err != nil { // "if it fails, nothing runs"
 		err = errors.Join(err, cmd.Process.Kill())
 		_ = cmd.Wait()
-		return nil, err
+		return nil, &registry.Error{Op: op, Strategy: Name, Err: err}
 	}
 	p := &process{leader: cmd.Process, name: filepath.Base(cmd.Path), exited: exited}
-	i.live[p] = struct{}{}
-	go i.forget(p)
+	i.backends.Add(p)
+	go func() {
+		<-p.exited
+		i.backends.Remove(p)
+	}()
 	return p, nil
 }
 
-func (i *installation) forget(p *process) {
-	<-p.exited
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	delete(i.live, p)
-}
-
 // Close kills the leaders that are still alive, and waits for them.
-func (i *installation) Close(ctx context.Context) error {
-	i.mu.Lock()
-	i.closed = true
-	var left []*process
-	for p := range i.live {
-		left = append(left, p)
-	}
-	i.mu.Unlock()
-
-	var errs []error
-	for _, p := range left {
-		if err := p.Kill(); err != nil {
-			errs = append(errs, fmt.Errorf("kill %s (pid %d): %w", p.name, p.PID(), err))
-		}
-	}
-	for _, p := range left {
-		select {
-		case <-p.exited:
-		case <-ctx.Done():
-			errs = append(errs, fmt.Errorf("%s (pid %d) has not exited yet: %w", p.name, p.PID(), ctx.Err()))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return &registry.Error{Op: "close", Strategy: Name, Err: err}
-	}
-	return nil
-}
+func (i *installation) Close(ctx context.Context) error { return i.backends.Close(ctx, Name) }
 
 // process is a leader; nothing is known of what it starts.
 type process struct {

@@ -1,4 +1,4 @@
-package linux
+package backends
 
 import (
 	"context"
@@ -21,21 +21,21 @@ func (p *late) Done() <-chan struct{} { return p.done }
 // TestCloseDuringStart: Close returns with its context although a start is under
 // way, says so, and what that start then brings is ended.
 func TestCloseDuringStart(t *testing.T) {
-	var b backends
-	if err := b.begin("start", SubreaperName); err != nil {
+	var b Set
+	if err := b.Begin("start", "any/test"); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := b.close(ctx, SubreaperName); !errors.Is(err, context.Canceled) {
+	if err := b.Close(ctx, "any/test"); !errors.Is(err, context.Canceled) {
 		t.Errorf("close: %v", err)
 	}
-	if err := b.begin("start", SubreaperName); !errors.Is(err, registry.ErrClosed) {
+	if err := b.Begin("start", "any/test"); !errors.Is(err, registry.ErrClosed) {
 		t.Errorf("start after close: %v", err)
 	}
 	p := &late{done: make(chan struct{})}
-	b.add(p)
-	b.end()
+	b.Add(p)
+	b.End()
 	select {
 	case <-p.done:
 	default:
