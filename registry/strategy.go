@@ -152,6 +152,17 @@ type Wrapper interface {
 	Wrap(cmd *exec.Cmd, opts StartOptions) (Process, error)
 }
 
+// Wrapped may be implemented by the Process that a [Wrapper] returns.
+type Wrapped interface {
+	// Contained returns nil once the command has been started contained, and
+	// otherwise why not, or not yet. It looks at the command, so it must not be
+	// called while that is being started.
+	Contained() error
+	// Limits returns what a start by somebody else cannot promise, beside the
+	// strategy's own limits.
+	Limits() []string
+}
+
 // Runner may be implemented by a Strategy that can serve a process which exists
 // for one command, as contain run does, better than Install and Start do: the
 // process then is the backend's proxy itself.

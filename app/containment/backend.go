@@ -54,6 +54,26 @@ func (b *Backend) PID() int { return b.proc.PID() }
 // os.ErrProcessDone.
 func (b *Backend) Signal(sig os.Signal) error { return b.proc.Signal(sig) }
 
+// Contained returns nil if the backend was started contained, as every backend of
+// [Containment.Start] is. For a wrapped command it says why it has not been: it was not
+// started yet, or by another path, or could not reach this process. It must not be
+// called while the command is being started.
+func (b *Backend) Contained() error {
+	if w, ok := b.proc.(registry.Wrapped); ok {
+		return w.Contained()
+	}
+	return nil
+}
+
+// Limits returns what holds for this backend beside Status.Limits: for a wrapped command,
+// what a start by somebody else cannot promise.
+func (b *Backend) Limits() []string {
+	if w, ok := b.proc.(registry.Wrapped); ok {
+		return w.Limits()
+	}
+	return nil
+}
+
 // Done is closed when the last process of the backend has ended. With
 // OnLeaderExit(Leave), it is when what the leader left has been let go.
 func (b *Backend) Done() <-chan struct{} { return b.proc.Done() }

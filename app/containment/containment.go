@@ -125,6 +125,24 @@ func (c *Containment) Start(cmd *exec.Cmd, opts ...StartOption) (*Backend, error
 // contained. The backend stands for what will be started: until then its PID is
 // 0. Where the strategy cannot do that the error wraps errors.ErrUnsupported and
 // cmd is as it was.
+//
+// On Linux (linux/cgroup, linux/subreaper, linux/pidns) it changes cmd.Path alone, to one
+// that names the command, and the library may do to the command what it may do to any:
+//
+//	Args, Env, Dir, streams       append, replace: the command's own
+//	ExtraFiles                    the command's own, nothing is added
+//	SysProcAttr                   Credential, Setsid, Setctty, Setpgid, Pdeathsig, Chroot and
+//	                              Cloneflags mean what they mean plainly; they apply to
+//	                              the proxy, too, see Backend.Limits
+//	Path replaced                 not contained; Backend.Contained says so
+//	started twice, after Close,   nothing runs, the exit code is 125
+//	or by a process that is gone
+//	in another network or PID     nothing runs: exit code 125, or Start fails where
+//	namespace, or Chroot without  the path leads nowhere
+//	/proc
+//	never started                 collected with the command, nothing is kept
+//
+// A file that cannot be executed makes the command exit with 127.
 func (c *Containment) Wrap(cmd *exec.Cmd, opts ...StartOption) (*Backend, error) {
 	s, o, err := c.admit("wrap", cmd, opts)
 	if err != nil {

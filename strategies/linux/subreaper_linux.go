@@ -16,15 +16,7 @@ func (subreaper) Install(ctx context.Context, opts registry.InstallOptions) (reg
 	if err != nil {
 		return nil, err
 	}
-	return wrapping{i}, nil
-}
-
-// wrapping adds what needs no particular thread to start the proxy.
-type wrapping struct{ *supervised }
-
-// Wrap implements [registry.Wrapper].
-func (w wrapping) Wrap(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
-	return w.wrap(cmd, opts)
+	return i, nil
 }
 
 // Probe implements [registry.Prober]: it starts a supervisor that has nothing

@@ -228,30 +228,6 @@ func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.
 	return t, nil
 }
 
-// wrap is [registry.Wrapper]'s Wrap. A path that turns out not to be executable
-// only after the start makes the command exit with 127.
-func (i *supervised) wrap(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
-	if err := startable(cmd); err != nil {
-		return nil, err
-	}
-	if err := i.backends.Begin("wrap "+cmd.Path, i.strategy); err != nil {
-		return nil, err
-	}
-	defer i.backends.End()
-	spec, err := i.specFor(cmd, opts)
-	if err != nil {
-		return nil, i.attributeError(cmd.Path, err)
-	}
-	h, err := i.rewrite(cmd, spec)
-	if err != nil {
-		return nil, err
-	}
-	t := newTree(h, cmd, &i.backends)
-	i.backends.Add(t)
-	go t.followWrapped()
-	return t, nil
-}
-
 // attributeError names the strategy in an error about what cannot be passed,
 // and leaves those that os/exec would have returned as they are.
 func (i *supervised) attributeError(path string, err error) error {
@@ -302,7 +278,7 @@ func (i *supervised) rewrite(cmd *exec.Cmd, spec *supervisor.Spec) (*handshake, 
 		h.also = append(h.also, os.NewFile(uintptr(fd), "terminal"))
 		spec.Attr.ForegroundFD = fd
 	}
-	if h.block, h.files, err = spec.Block(false); err != nil {
+	if h.block, h.files, err = spec.Block(false, -1); err != nil {
 		h.close()
 		return nil, execError(h.path, err)
 	}
@@ -461,19 +437,6 @@ func (h *handshake) dropTheirs() {
 	}
 }
 
-// blankTheirs is dropTheirs for a command that somebody else has started: that
-// may still look at the file, so the file stays, and refers to nothing.
-func (h *handshake) blankTheirs() {
-	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return // the end of both processes is then noticed by the waiting alone
-	}
-	if conn, err := h.theirs.SyscallConn(); err == nil { // else it is closed, and the number may be another's
-		_ = conn.Control(func(fd uintptr) { _ = unix.Dup3(null, int(fd), unix.O_CLOEXEC) })
-	}
-	_ = unix.Close(null)
-}
-
 func (h *handshake) close() {
 	h.dropTheirs()
 	h.channel.Close()
@@ -516,6 +479,9 @@ type tree struct {
 	reap       int  // a pidfd of the supervisor, -1 if another will reap it
 	exited     bool // the leader
 	lost       bool // proxy and supervisor ended without a report
+	wrapped    *wrapped
+	// clean, if not nil, ends and removes what the strategy made for this backend.
+	clean func() error
 }
 
 func newTree(h *handshake, cmd *exec.Cmd, b *backends.Set) *tree {
@@ -612,6 +578,9 @@ func (t *tree) follow() {
 	defer t.collect()
 	defer close(t.done)
 	defer t.backends.Remove(t)
+	if t.clean != nil {
+		defer retry(t.clean)
+	}
 	defer t.h.channel.Close()
 	for {
 		m, err := readMessage(t.h.channel)
@@ -637,7 +606,7 @@ func (t *tree) lose() {
 	begun, init := t.begun, t.supervisor
 	if t.h.owner.initFlags == 0 {
 		defer t.mu.Unlock()
-		if t.lost = t.leader != 0; t.lost { // else it was wrapped, and never started
+		if t.lost = t.leader != 0 && t.clean == nil; t.lost { // else it was wrapped, and never started
 			t.backends.Lose(fmt.Errorf("of backend %d: %w", t.leader, errLost))
 		}
 		return
@@ -645,7 +614,7 @@ func (t *tree) lose() {
 	t.mu.Unlock()
 	// The kernel ends the tree with its init. The proxy may be stopped, and then has
 	// not seen it.
-	if begun {
+	if begun && t.cmd != nil {
 		_ = t.cmd.Process.Signal(syscall.SIGCONT)
 	}
 	awaitInit(init)
@@ -665,29 +634,6 @@ func awaitInit(init proctree.Process) {
 
 // errLost is about what was below a supervisor that was killed with its proxy.
 var errLost = fmt.Errorf("%w, or may be: its supervisor and its proxy were killed, so nobody knows", registry.ErrLeft)
-
-// followWrapped waits for a start that somebody else makes.
-func (t *tree) followWrapped() {
-	if err := t.h.tell(); err == nil {
-		for {
-			m, err := readMessage(t.h.channel)
-			if err != nil || m.Op == supervisor.OpFailed || m.Op == supervisor.OpRefused {
-				break
-			}
-			t.h.blankTheirs() // the proxy has its own copy by now
-			if m.Op == supervisor.OpHello {
-				t.mu.Lock()
-				t.begun, t.h.proxy = true, int(m.B)
-				t.mu.Unlock()
-			}
-			if m.Op == supervisor.OpStarted {
-				t.started(m)
-				break
-			}
-		}
-	}
-	t.follow()
-}
 
 // PID implements [registry.Process].
 func (t *tree) PID() int {
@@ -716,9 +662,9 @@ func (t *tree) Signal(sig os.Signal) error {
 		return t.h.owner.error("signal", fmt.Errorf("%w: %v is no signal of this system", errors.ErrUnsupported, sig))
 	}
 	t.mu.Lock()
-	exited := t.exited
+	over := t.exited || !t.begun
 	t.mu.Unlock()
-	if exited {
+	if over {
 		return os.ErrProcessDone
 	}
 	return t.send(supervisor.OpSignal, uint32(s))
@@ -735,7 +681,8 @@ func (t *tree) Kill() error {
 	begun, leader := t.begun, t.leader
 	t.mu.Unlock()
 	if !begun { // wrapped, and not known to have been started: there will be nothing
-		t.h.dropTheirs()
+		t.wrapped.end(registry.ErrClosed)
+		return nil
 	}
 	if leader == 0 { // if it is being started: the owner's end is an order that is always heard
 		conn, err := t.h.channel.SyscallConn()
@@ -780,6 +727,12 @@ func (t *tree) Members() ([]registry.Member, error) {
 
 // Terminate implements [registry.Process]: SIGTERM to every member.
 func (t *tree) Terminate() error {
+	t.mu.Lock()
+	begun := t.begun
+	t.mu.Unlock()
+	if !begun {
+		return nil
+	}
 	_ = t.send(supervisor.OpEndAsked, 0) // or it has ended, and nobody is left
 	ps, err := t.members()
 	for _, p := range ps {

@@ -95,6 +95,9 @@ const (
 	FileLock
 	// FileTerminal is that which the leader is to be in the foreground of.
 	FileTerminal
+	// FileProcs is the cgroup.procs by which the leader moves itself to its cgroup, opened by
+	// who may: not every wrapped command's user may have a child born there.
+	FileProcs
 
 	numBlockFiles = iota
 )

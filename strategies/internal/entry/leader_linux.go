@@ -10,6 +10,9 @@ import "unsafe"
 //go:nosplit
 //go:norace
 func lead() {
+	if Raw.ProcsFD >= 0 { // 0 is the writer, cgroups(7)
+		Raw.must(StepClone, sys(_SYS_WRITE, uintptr(Raw.ProcsFD), uintptr(unsafe.Pointer(&zero[0])), 1, 0, 0))
+	}
 	Raw.takeAttributes()
 	Raw.must(StepCaps, Raw.raiseAmbient())
 	Raw.must(StepChdir, Raw.changeDir())
@@ -213,3 +216,5 @@ func (r *Supervisor) raiseAmbient() int {
 	}
 	return 0
 }
+
+var zero = [...]byte{'0'}

@@ -116,7 +116,7 @@ func (p *proxy) prepare(h *helper) (sharesGroup bool) {
 	}
 	r.Ignored, r.InitFlags = b.Ignored, uintptr(b.InitFlags)
 	r.ShareMemory = b.Flags&FlagShareMemory != 0
-	r.CgroupFD, r.KillFD = h.files[1], h.files[2]
+	r.CgroupFD, r.KillFD, r.ProcsFD = h.files[1], h.files[2], h.files[5]
 	for sig := 0; sig <= NumSig; sig++ {
 		r.Rewrite[sig] = uint8(sig)
 	}
@@ -206,6 +206,7 @@ func (p *proxy) chooseGroups(h *helper) (sharesGroup bool) {
 		// The library's fork has done what SysProcAttr asks.
 		r.GroupInherited = sys(_SYS_GETPGID, 0, 0, 0, 0, 0) == p.pid
 		r.GroupShared = !r.GroupInherited
+		r.SkipKernelSignal = r.GroupInherited // a terminal signals both
 		return r.GroupShared
 	}
 	switch {
@@ -226,6 +227,7 @@ func (p *proxy) chooseGroups(h *helper) (sharesGroup bool) {
 		if numbers {
 			r.GroupOf = p.pid
 		}
+		r.SkipKernelSignal = true
 		sys(_SYS_SETPGID, 0, 0, 0, 0, 0)
 	default:
 		r.GroupShared = true

@@ -94,6 +94,7 @@ type Files struct {
 	Status        int // the leader's exec: an errno, or the end
 	StatusWrite   int
 	CgroupFD      int     // of the cgroup that the leader is born in
+	ProcsFD       int     // its cgroup.procs, if the leader is to move itself there
 	KillFD        int     // its cgroup.kill, -1 before Linux 5.14
 	Cgroup        uintptr // its path
 	Mapped        int     // ends or has a byte when the user namespace's maps are written
@@ -166,5 +167,5 @@ func (s *Supervisor) Clear() {
 func (s *Supervisor) clear() {
 	s.Grace, s.ParentEndGrace, s.EndWithin = -1, -1, -1
 	s.Owner, s.Parent, s.Proxy, s.Channel, s.Relay, s.RelayWrite, s.Mirror, s.Signals = -1, -1, -1, -1, -1, -1, -1, -1
-	s.children, s.Status, s.StatusWrite, s.CgroupFD, s.KillFD, s.Mapped, s.MappedWrite, s.supervisorPidfd = -1, -1, -1, -1, -1, -1, -1, -1
+	s.children, s.Status, s.StatusWrite, s.CgroupFD, s.ProcsFD, s.KillFD, s.Mapped, s.MappedWrite, s.supervisorPidfd = -1, -1, -1, -1, -1, -1, -1, -1, -1
 }

@@ -653,7 +653,7 @@ func (r *Supervisor) readRelay() {
 			r.interrupted = r.interrupted || sig == int(_SIGINT)
 			return
 		}
-		if sig == int(_SIGCONT) && r.SkipKernelSignal && !r.leaderStopped {
+		if sig == int(_SIGCONT) && r.SkipKernelSignal && r.MirrorStops && !r.leaderStopped {
 			return // it came to the whole process group, as a shell sends it
 		}
 		if sig < 0 || sig >= len(r.Rewrite) || r.Rewrite[sig] == 0 {

@@ -175,7 +175,6 @@ var (
 	eventsName = [...]byte{'/', 'c', 'g', 'r', 'o', 'u', 'p', '.', 'e', 'v', 'e', 'n', 't', 's', 0}
 	procsName  = [...]byte{'/', 'c', 'g', 'r', 'o', 'u', 'p', '.', 'p', 'r', 'o', 'c', 's', 0}
 	threads    = [...]byte{'/', 'c', 'g', 'r', 'o', 'u', 'p', '.', 't', 'h', 'r', 'e', 'a', 'd', 's', 0}
-	zero       = [...]byte{'0'}
 )
 
 // open opens a file of the group that path holds now.

@@ -12,8 +12,9 @@ import (
 
 // Block lays s out as a helper takes it, in one piece, and returns the descriptors that
 // go with it. Arguments, environment, directory and attributes of a wrapped command are
-// those that the helper itself was started with.
-func (s *Spec) Block(wrapped bool) (block []byte, files []int, err error) {
+// those that the helper itself was started with. procs is the file by which the leader
+// moves itself to its cgroup, or -1.
+func (s *Spec) Block(wrapped bool, procs int) (block []byte, files []int, err error) {
 	a := &s.Attr
 	head := entry.Block{
 		Version: entry.Version, Flags: s.flags(wrapped),
@@ -40,7 +41,7 @@ func (s *Spec) Block(wrapped bool) (block []byte, files []int, err error) {
 		head.Argv, head.Envp = b.list(s.Args), b.list(s.Env)
 	}
 	b.b = append(b.b, 0)
-	for i, fd := range [...]int{s.OwnerFD, s.CgroupFD, s.KillFD, s.LockFD, s.terminal()} {
+	for i, fd := range [...]int{s.OwnerFD, s.CgroupFD, s.KillFD, s.LockFD, s.terminal(), procs} {
 		if fd >= 0 {
 			head.Files |= 1 << i
 			files = append(files, fd)
