@@ -88,7 +88,8 @@ func whatDeclares() (ds []registry.Description) {
 // declared today, and the latest file of a system and user decides.
 func proofTable(files []proofFile, ds []registry.Description) string {
 	var b strings.Builder
-	b.WriteString("| strategy | guarantee | proved where, by what, when |\n|---|---|---|\n")
+	var sources []string // those that a cell names
+	b.WriteString("| strategy | guarantee | proved |\n|---|---|---|\n")
 	for _, d := range ds {
 		for _, g := range d.Guarantees {
 			var cells []string
@@ -103,27 +104,34 @@ func proofTable(files []proofFile, ds []registry.Description) string {
 					if w.Reach != g.Reach || w.Enforcer != g.Enforcer || w.Within != g.Within.String() {
 						continue // of something else
 					}
-					cells = append(cells, proofCell(where, f, w))
+					source := fmt.Sprintf("%s: %s, commit %s, %s", where, f.By, f.Commit, f.Date)
+					if !slices.Contains(sources, source) {
+						sources = append(sources, source)
+					}
+					cells = append(cells, fmt.Sprintf("(%d) %s", slices.Index(sources, source)+1, verdict(f, w)))
 				}
 			}
 			if len(cells) == 0 {
 				cells = []string{"not run yet"}
 			}
-			fmt.Fprintf(&b, "| `%s` | %v | %s |\n", d.Name, g, strings.Join(cells, "<br>"))
+			fmt.Fprintf(&b, "| `%s` | %v | %s |\n", d.Name, g, strings.Join(cells, "; "))
 		}
+	}
+	for i, source := range sources {
+		fmt.Fprintf(&b, "\n(%d) %s\n", i+1, source)
 	}
 	return b.String()
 }
 
-func proofCell(where string, f proofFile, w proofRow) string {
-	verdict := fmt.Sprintf("%d drills, %s", w.Drills-w.Skipped, w.Median)
-	if !w.Proved {
-		verdict = "**refuted**"
+// verdict says how many drills were held, and the median of what they took.
+func verdict(f proofFile, w proofRow) string {
+	switch {
+	case !w.Proved:
+		return "**refuted**"
+	case f.Proof.Quick:
+		return fmt.Sprintf("%d quick drills, %s", w.Drills-w.Skipped, w.Median)
 	}
-	if f.Proof.Quick {
-		verdict += ", --quick"
-	}
-	return fmt.Sprintf("%s: %s; %s, %s, %s", where, verdict, f.By, f.Commit, f.Date)
+	return fmt.Sprintf("%d drills, %s", w.Drills-w.Skipped, w.Median)
 }
 
 // TestProofTable: what nobody has run is not proved, nor is what is declared otherwise
@@ -140,17 +148,18 @@ func TestProofTable(t *testing.T) {
 	file := func(date string, w proofRow) proofFile {
 		return proofFile{System: "S 1", Arch: "a", User: "root", Commit: "c", By: "B", Date: date, Proof: proof{Rows: []proofRow{w}}}
 	}
-	head := "| strategy | guarantee | proved where, by what, when |\n|---|---|---|\n"
+	head := "| strategy | guarantee | proved |\n|---|---|---|\n"
+	const source = "\n(1) S 1 a as root: B, commit c, 2026-02-02\n"
 	for name, tt := range map[string]struct {
-		files []proofFile
-		want  string
+		files      []proofFile
+		cell, list string
 	}{
-		"nothing":            {nil, "not run yet"},
-		"proved":             {[]proofFile{file("2026-02-02", row)}, "S 1 a as root: 2 drills, 2ms; B, c, 2026-02-02"},
-		"refuted since":      {[]proofFile{file("2026-02-02", refuted), file("2026-01-01", row)}, "S 1 a as root: **refuted**; B, c, 2026-02-02"},
-		"declared otherwise": {[]proofFile{file("2026-02-02", other), file("2026-01-01", row)}, "not run yet"},
+		"nothing":            {nil, "not run yet", ""},
+		"proved":             {[]proofFile{file("2026-02-02", row)}, "(1) 2 drills, 2ms", source},
+		"refuted since":      {[]proofFile{file("2026-02-02", refuted), file("2026-01-01", row)}, "(1) **refuted**", source},
+		"declared otherwise": {[]proofFile{file("2026-02-02", other), file("2026-01-01", row)}, "not run yet", ""},
 	} {
-		want := head + "| `any/x` | owner-killed=tree/kernel | " + tt.want + " |\n| `any/x` | leader-exit=tree/kernel | not run yet |\n"
+		want := head + "| `any/x` | owner-killed=tree/kernel | " + tt.cell + " |\n| `any/x` | leader-exit=tree/kernel | not run yet |\n" + tt.list
 		if got := proofTable(tt.files, []registry.Description{d}); got != want {
 			t.Errorf("%s:\n%s\nwant\n%s", name, got, want)
 		}

@@ -8,8 +8,7 @@
 // adopter the parent (macOS 13 and later; the ParentVersion of 15.4 is not there).
 //
 // Its numbers rest on events, and events can be lost. So nothing is signalled that
-// does not execute a file of this test, and never but by a pidfd, after a look at the
-// start time.
+// does not execute a file of this test, and never but by a pidfd.
 package standin
 
 import (
@@ -34,10 +33,10 @@ import (
 type Table struct {
 	mu      sync.Mutex
 	socket  int // 0: nothing is watched
+	lost    bool
 	records map[int]*record
-	unseen  uint64
-	born    []*record // the oldest first
-	lost    bool      // events
+	born    []*record // since Watch, the oldest first
+	forks   uint64
 	want    map[int]xnu.Notes
 	pending []xnu.Event
 	ready   chan struct{}
@@ -46,12 +45,10 @@ type Table struct {
 // record is what the events have told of a process.
 type record struct {
 	pid    int
-	start  uint64 // 0 until it was seen in /proc
-	unseen uint64 // its number until then
+	number uint64 // its Unique; 0 for strangers that are older than the queue
 	parent *record
 	adopt  bool // its parent has exited, and it has executed something since
 	dead   bool
-	gone   bool // and its parent has noticed
 }
 
 // New returns a table that watches nothing yet.
@@ -59,11 +56,12 @@ func New() *Table {
 	return &Table{records: make(map[int]*record), want: make(map[int]xnu.Notes), ready: make(chan struct{}, 1)}
 }
 
-// unseenBase keeps the numbers of processes that were never in the table apart.
-const unseenBase = 1 << 63
+// bornSince is the least number of a process that was born since Watch. What is older has
+// a number made of what identifies a process on Linux, which every table knows.
+const bornSince = 1 << 63
 
-// unique makes a number of what identifies a process on Linux. PID_MAX_LIMIT is 1<<22.
-func unique(pid int, start uint64) uint64 { return start<<22 | uint64(pid) }
+// older makes the number of a process that no fork event was seen of. PID_MAX_LIMIT is 1<<22.
+func older(pid int, start uint64) uint64 { return start<<22 | uint64(pid) }
 
 // stat is a line of /proc/PID/stat, proc_pid_stat(5).
 type stat struct {
@@ -93,15 +91,45 @@ func readStat(pid int) (s stat, err error) {
 	return s, err
 }
 
-// Each implements [xnu.Table]. XNU reads its table in a millisecond and Linux, by way
-// of /proc, may take fifty. So the events are the table: who is older than the queue
-// is left out, and can be no member.
+// Each implements [xnu.Table]. The events are the table: who is older than the queue can
+// be no member and is left out. /proc is not asked, since whoever reads an entry there
+// waits for everybody else on the host who looks it up, for 20 ms beside many others.
 func (t *Table) Each(visit func(xnu.Process)) error {
-	pids, err := t.pids()
-	if err != nil {
-		return fmt.Errorf("read the process table: %w", err)
+	t.mu.Lock()
+	watched, lost := t.socket != 0, t.lost
+	t.drain()
+	t.born = slices.DeleteFunc(t.born, func(r *record) bool { return t.records[r.pid] != r })
+	born := slices.Clone(t.born)
+	t.mu.Unlock()
+	if !watched || lost {
+		return t.eachOfProc(visit)
 	}
-	for _, pid := range pids {
+	for _, r := range slices.Backward(born) {
+		pgid, err := unix.Getpgid(r.pid) // of a zombie, too
+		t.mu.Lock()
+		t.drain()
+		current := t.records[r.pid] == r
+		p := xnu.Process{PID: r.pid, PGID: pgid, Unique: r.number, Parent: r.parentNumber(), Born: r.number, Zombie: r.dead}
+		if current && r.dead && err == unix.ESRCH { // its parent has waited for it
+			delete(t.records, r.pid)
+		}
+		t.mu.Unlock()
+		if current && err == nil {
+			visit(p)
+		}
+	}
+	return nil
+}
+
+// eachOfProc is Each for a process that watches nothing, or that has missed something:
+// then it knows nobody any more, and a drill fails.
+func (t *Table) eachOfProc(visit func(xnu.Process)) error {
+	names, err := filepath.Glob("/proc/[0-9]*")
+	for _, name := range slices.Backward(names) {
+		pid, err := strconv.Atoi(filepath.Base(name))
+		if err != nil {
+			continue
+		}
 		p, err := t.Lookup(pid)
 		if errors.Is(err, os.ErrProcessDone) {
 			continue
@@ -111,71 +139,48 @@ func (t *Table) Each(visit func(xnu.Process)) error {
 		}
 		visit(p)
 	}
-	return nil
+	return err
 }
 
-// pids lists processes, the youngest first.
-func (t *Table) pids() (pids []int, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.drain()
-	if t.socket == 0 || t.lost {
-		names, err := filepath.Glob("/proc/[0-9]*")
-		for _, name := range slices.Backward(names) {
-			if pid, err := strconv.Atoi(filepath.Base(name)); err == nil {
-				pids = append(pids, pid)
-			}
-		}
-		return pids, err
+// parentNumber is what XNU has as p_puniqueid: the adopter's is not known here.
+func (r *record) parentNumber() uint64 {
+	if r.parent == nil || r.adopt {
+		return 0
 	}
-	t.born = slices.DeleteFunc(t.born, func(r *record) bool { return r.gone || t.records[r.pid] != r })
-	for _, r := range slices.Backward(t.born) {
-		pids = append(pids, r.pid)
-	}
-	return pids, nil
+	return r.parent.number
 }
 
 // Lookup implements [xnu.Table].
 func (t *Table) Lookup(pid int) (xnu.Process, error) {
-	s, err := readStat(pid)
+	for {
+		before := t.record(pid)
+		s, err := readStat(pid)
+		if err != nil {
+			return xnu.Process{}, fmt.Errorf("look up process %d: %w", pid, err)
+		}
+		if after := t.record(pid); after != before {
+			continue // another has the PID by now
+		}
+		p := xnu.Process{PID: s.pid, PPID: s.ppid, PGID: s.pgid, Name: s.name, Zombie: s.zombie, Unique: older(pid, s.start)}
+		if before != nil && before.number != 0 {
+			t.mu.Lock()
+			p.Unique, p.Parent = before.number, before.parentNumber()
+			t.mu.Unlock()
+		} else if parent, err := readStat(s.ppid); err == nil {
+			p.Parent = older(parent.pid, parent.start)
+		}
+		p.Born = p.Unique
+		return p, nil
+	}
+}
+
+// record returns what is known of the process that has that PID now: who is anywhere to be
+// seen has been announced before.
+func (t *Table) record(pid int) *record {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.drain() // who is in /proc has been announced
-	if err != nil {
-		if r := t.records[pid]; r != nil && r.dead {
-			r.gone = true // waited for, too
-		}
-		return xnu.Process{}, fmt.Errorf("look up process %d: %w", pid, err)
-	}
-	return xnu.Process{
-		PID: s.pid, PPID: s.ppid, PGID: s.pgid, Name: s.name, Zombie: s.zombie,
-		Unique: unique(pid, s.start), Parent: t.parent(t.record(s), s), Born: s.start,
-	}, nil
-}
-
-// record returns what is known of the process that has that PID now.
-func (t *Table) record(s stat) *record {
-	r := t.records[s.pid]
-	if r == nil || r.start != 0 && r.start != s.start {
-		r = &record{pid: s.pid}
-		t.records[s.pid] = r
-	}
-	r.start = s.start
-	return r
-}
-
-// parent returns the number of who forked it, as XNU would.
-func (t *Table) parent(r *record, s stat) uint64 {
-	switch {
-	case r.parent == nil || r.adopt: // it is older than the queue, or adopted
-		if p, err := readStat(s.ppid); err == nil {
-			return unique(p.pid, p.start)
-		}
-		return 0
-	case r.parent.start != 0:
-		return unique(r.parent.pid, r.parent.start)
-	}
-	return r.parent.unseen
+	t.drain()
+	return t.records[pid]
 }
 
 // Signal implements [xnu.Table].
@@ -191,8 +196,8 @@ func (t *Table) Signal(p xnu.Process, sig syscall.Signal) error {
 		return fail(os.NewSyscallError("pidfd_open", err))
 	}
 	defer unix.Close(fd)
-	s, err := readStat(p.PID)
-	if err == nil && (s.zombie || unique(s.pid, s.start) != p.Unique) {
+	now, err := t.Lookup(p.PID)
+	if err == nil && (now.Zombie || !now.Same(p)) {
 		err = os.ErrProcessDone
 	}
 	if err == nil {
@@ -278,7 +283,43 @@ func (t *Table) Argv0() string { return "contain-standin" }
 // Become implements [xnu.Table].
 func (t *Table) Become() {
 	_ = os.WriteFile("/proc/self/comm", []byte("contain-supervisor"), 0)
+	oneCPU()
 	first(unix.SCHED_FLAG_RESET_ON_FORK)
+}
+
+// oneCPU keeps this process, and the tree that inherits it, on one processor. So no
+// process of the tree goes on between an event and the look that the supervisor, being
+// first, takes at it; whether a Mac is quick enough for a process that escapes both marks
+// is luck there, and is not what the drills are about.
+func oneCPU() {
+	var all, one unix.CPUSet
+	if unix.SchedGetaffinity(0, &all) != nil || all.Count() == 0 {
+		return
+	}
+	nth := os.Getppid() % all.Count()
+	for cpu := range len(all) * 64 {
+		if all.IsSet(cpu) {
+			if nth == 0 {
+				one.Set(cpu)
+				break
+			}
+			nth--
+		}
+	}
+	for _, tid := range threads() {
+		_ = unix.SchedSetaffinity(tid, &one)
+	}
+}
+
+// threads lists those of this process.
+func threads() (tids []int) {
+	tasks, _ := filepath.Glob("/proc/self/task/[0-9]*")
+	for _, task := range tasks {
+		if tid, err := strconv.Atoi(filepath.Base(task)); err == nil {
+			tids = append(tids, tid)
+		}
+	}
+	return tids
 }
 
 // Hurry implements [xnu.Table].
@@ -289,12 +330,9 @@ func (t *Table) Hurry() { first(0) }
 // the look at it. The supervisor forks the leader, which is not to inherit this, and
 // after that threads only, which are.
 func first(flags uint64) {
-	tasks, _ := filepath.Glob("/proc/self/task/[0-9]*")
-	for _, task := range tasks {
-		if tid, err := strconv.Atoi(filepath.Base(task)); err == nil {
-			attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Flags: flags, Priority: 1}
-			_ = unix.SchedSetAttr(tid, attr, 0)
-		}
+	for _, tid := range threads() {
+		attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Flags: flags, Priority: 1}
+		_ = unix.SchedSetAttr(tid, attr, 0)
 	}
 }
 
@@ -304,8 +342,13 @@ func (t *Table) Watch() (xnu.Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen to process events: %w", err)
 	}
+	self, err := readStat(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
 	t.mu.Lock()
 	t.socket = fd
+	t.records[self.pid] = &record{pid: self.pid, number: older(self.pid, self.start)}
 	t.mu.Unlock()
 	go t.read(fd)
 	return queue{t}, nil
@@ -433,7 +476,6 @@ func (t *Table) drain() {
 		case err == unix.EINTR:
 		case err == unix.ENOBUFS: // what was lost cannot be told: trust nothing
 			t.lost = true
-			clear(t.records)
 			t.note(0, 0)
 		case err != nil:
 			return
@@ -458,8 +500,8 @@ func (t *Table) apply(b []byte) {
 	switch what {
 	case eventFork: // parent's PID and thread group, child's PID and thread group
 		if parent, child := field(1), field(3); field(2) == child {
-			t.unseen++
-			r := &record{pid: child, parent: t.known(parent), unseen: unseenBase + t.unseen}
+			t.forks++
+			r := &record{pid: child, parent: t.known(parent), number: bornSince + t.forks}
 			t.records[child] = r
 			t.born = append(t.born, r)
 			t.note(parent, xnu.NoteFork)
@@ -481,12 +523,8 @@ func (t *Table) apply(b []byte) {
 func (t *Table) known(pid int) *record {
 	r := t.records[pid]
 	if r == nil {
-		t.unseen++
-		r = &record{pid: pid, unseen: unseenBase + t.unseen}
+		r = &record{pid: pid}
 		t.records[pid] = r
-		if s, err := readStat(pid); err == nil {
-			r.start = s.start
-		}
 	}
 	return r
 }
