@@ -35,6 +35,7 @@ var roles = map[string]func(){
 	"queue":   queue,
 	"tracer":  tracer,
 	"refuser": refuser,
+	"blocker": blocker,
 }
 
 // A role is played before TestMain, which would take the child for the whole test.
@@ -225,8 +226,13 @@ func (p *session) expect(want string) {
 	}
 }
 
+// apart is a little more than the time within which a signal that comes twice of one
+// sender is one.
+const apart = 5 * time.Millisecond
+
 func (p *session) send(sig syscall.Signal) {
 	p.t.Helper()
+	time.Sleep(apart)
 	if err := p.cmd.Process.Signal(sig); err != nil {
 		p.t.Fatalf("send %v: %v", sig, err)
 	}

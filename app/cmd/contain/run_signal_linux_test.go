@@ -3,9 +3,12 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -74,7 +77,7 @@ func queue() {
 	}
 }
 
-// TestRunForwardsOnce: every signal but those that are about contain itself
+// TestRunForwardsOnce: every signal but CHLD, which is about contain itself,
 // reaches the command once. The second of two would arrive before the fence,
 // for what is forwarded keeps its order.
 func TestRunForwardsOnce(t *testing.T) {
@@ -82,7 +85,11 @@ func TestRunForwardsOnce(t *testing.T) {
 		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTERM,
 		unix.SIGWINCH, unix.SIGCONT, unix.SIGALRM, realTime,
 	}
-	own := []syscall.Signal{unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE}
+	if relaysOthers {
+		forwarded = append(forwarded, unix.SIGPIPE, unix.SIGURG, unix.SIGILL, unix.SIGTRAP, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSYS,
+			unix.SIGABRT, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGVTALRM, unix.SIGIO, unix.SIGPWR, unix.SIGSTKFLT)
+	}
+	own := []syscall.Signal{unix.SIGCHLD}
 	eachSetting(t, func(t *testing.T, s *setting) {
 		p := start(t, s.run(append([]string{"--grace", "1m", "--"}, s.counting(append(forwarded, own...)...)...)...))
 		p.expect("ready.")
@@ -100,6 +107,112 @@ func TestRunForwardsOnce(t *testing.T) {
 			p.expect(got(fence))
 		}
 	})
+}
+
+// relaysOthers: see package supervisor.
+const relaysOthers = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"
+
+// TestRunForwardsProfiling: SIGPROF, which no Go program can be asked to count.
+func TestRunForwardsProfiling(t *testing.T) {
+	if !relaysOthers {
+		t.Skip("os/signal cannot pass it on")
+	}
+	eachSetting(t, func(t *testing.T, s *setting) {
+		p := start(t, s.run("--", "sh", "-c", `trap "echo PROF" PROF; echo ready; while :; do sleep 0.01; done`))
+		p.expect("ready")
+		for range 3 {
+			p.send(unix.SIGPROF)
+			p.expect("PROF")
+		}
+	})
+}
+
+// TestRunMergesRepetitions: of two signals that one sender sends at once the command
+// sees one, as if it were started plainly, where the kernel merges what is pending; of
+// two that are apart, both.
+func TestRunMergesRepetitions(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		p := start(t, s.run(append([]string{"--"}, s.counting(unix.SIGUSR1)...)...))
+		p.expect("ready.")
+		twice := func() (seen int) {
+			time.Sleep(apart)
+			for range 2 {
+				if err := p.cmd.Process.Signal(unix.SIGUSR1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.send(fence)
+			for p.hear("signals") != got(fence) {
+				seen++
+			}
+			return seen
+		}
+		// A host that is busy enough may keep any two of them apart.
+		merged := 0
+		for try := 0; merged < 12; try++ {
+			switch seen := twice(); {
+			case seen == 1:
+				merged++
+			case seen != 2 || try > 1000:
+				t.Fatalf("the command saw %d", seen)
+			default:
+				merged = 0
+			}
+		}
+		for range 3 {
+			p.send(unix.SIGUSR1)
+			p.expect(got(unix.SIGUSR1))
+		}
+	})
+}
+
+// TestRunBlocked: what was blocked when contain was executed is blocked for the command,
+// and is passed on to it all the same, where it is pending then.
+func TestRunBlocked(t *testing.T) {
+	blocked := []syscall.Signal{unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGWINCH, unix.SIGPIPE, unix.SIGIO, realTime}
+	eachStart(t, func(t *testing.T, s *setting, with func(cmd ...string) []string) {
+		args := append([]string{"blocker"}, with("sh", "-c", `echo $$; trap "exit 3" TERM; while :; do read x; done`)...)
+		p := start(t, s.role(args[0], args[1:]...))
+		_ = p.hear("the PID")
+		leader := p.cmd.Process.Pid
+		if !strings.Contains(t.Name(), "plainly") {
+			_, leader = below(t, leader)
+		}
+		has := signalSet(t, leader, "SigBlk")
+		for _, sig := range blocked {
+			if !has(sig) {
+				t.Errorf("the command has not blocked %v: %s", sig, status(leader, "SigBlk"))
+			}
+			if sig == unix.SIGPIPE && !relaysOthers {
+				continue
+			}
+			p.send(sig)
+			eventually(t, sig.String()+" is pending", func() bool { return signalSet(t, leader, "ShdPnd")(sig) })
+		}
+		if has(unix.SIGXCPU) {
+			t.Errorf("the command has blocked more: %s", status(leader, "SigBlk"))
+		}
+		_ = p.cmd.Process.Kill()
+	})
+}
+
+// blocker is the role of a program that blocks signals and executes a command.
+func blocker() {
+	runtime.LockOSThread()
+	var set unix.Sigset_t
+	const word = 8 * int(unsafe.Sizeof(set.Val[0]))
+	for _, sig := range []syscall.Signal{unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGWINCH, unix.SIGPIPE, unix.SIGIO, realTime} {
+		set.Val[(int(sig)-1)/word] |= 1 << ((int(sig) - 1) % word)
+	}
+	path, err := exec.LookPath(os.Args[1])
+	if err == nil {
+		err = unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil)
+	}
+	if err == nil {
+		err = syscall.Exec(path, os.Args[1:], os.Environ())
+	}
+	fmt.Println(err)
+	os.Exit(1)
 }
 
 // TestRunRealTimeQueues: several instances of a real-time signal stay several.

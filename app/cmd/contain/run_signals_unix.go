@@ -47,18 +47,26 @@ func realTimeSignal(base int, offset string) syscall.Signal {
 
 // notPassedOn returns why contain never passes sig on, "" if it does.
 func notPassedOn(sig syscall.Signal) string {
+	byAll := runtime.GOOS == "linux" && (runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64")
 	switch sig {
 	case 0:
 		return "is none"
 	case unix.SIGKILL, unix.SIGSTOP:
 		return "cannot be caught"
-	case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE, unix.SIGPROF:
+	case unix.SIGCHLD:
 		return "is about contain itself and not passed on"
-	case unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS:
-		return "says that contain itself has failed and is not passed on"
 	}
 	if runtime.GOOS == "linux" && (sig == 32 || sig == 33) {
 		return "is the C library's own"
+	}
+	if byAll {
+		return ""
+	}
+	switch sig {
+	case unix.SIGURG, unix.SIGPIPE, unix.SIGPROF:
+		return "is about contain itself and not passed on"
+	case unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS:
+		return "says that contain itself has failed and is not passed on"
 	}
 	return ""
 }

@@ -107,6 +107,22 @@ func TestRunEnvironment(t *testing.T) {
 	})
 }
 
+// TestRunClosedStreams: streams that are closed at the start are /dev/null for the
+// command, which is the Go runtime's doing and a limit; plainly they stay closed.
+func TestRunClosedStreams(t *testing.T) {
+	eachStart(t, func(t *testing.T, s *setting, with func(cmd ...string) []string) {
+		want := "/dev/null\n"
+		if strings.HasSuffix(t.Name(), "/plainly") {
+			want = "closed\n"
+		}
+		show := `ls -l /proc/self/fd/0 2>&1 | grep -o "/dev/null$" || echo closed`
+		args := append([]string{"sh", "-c", `exec "$@" <&- 2>&-`, "sh"}, with("sh", "-c", show)...)
+		if got, err := s.output(t, os.Environ(), args...); err != nil || got != want {
+			t.Errorf("%v %q, want %q", err, got, want)
+		}
+	})
+}
+
 // TestRunPathUnset: a command is found where execvp(3) finds it, env(1) for one.
 func TestRunPathUnset(t *testing.T) {
 	eachStart(t, func(t *testing.T, s *setting, with func(cmd ...string) []string) {

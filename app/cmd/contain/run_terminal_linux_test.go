@@ -229,6 +229,7 @@ func (s *setting) job(t testing.TB, tt *terminal) (pid int) {
 // kill signals a process that the test has started and that is not yet waited for.
 func (s *setting) kill(t testing.TB, pid int, sig syscall.Signal) {
 	t.Helper()
+	time.Sleep(apart)
 	if err := unix.Kill(pid, sig); err != nil {
 		t.Fatal(err)
 	}

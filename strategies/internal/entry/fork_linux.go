@@ -10,7 +10,9 @@ const OwnStacks = ownStacks
 //go:nosplit
 //go:norace
 func (r *Supervisor) Fork() int {
-	r.Mask = setMask(^uint64(0))
+	own := setMask(^uint64(0))
+	inheritedMask |= own
+	r.Mask = inheritedMask
 	pid := -1
 	if ownStacks {
 		pid = r.forkOntoStack()
@@ -20,9 +22,17 @@ func (r *Supervisor) Fork() int {
 			r.supervise()
 		}
 	}
-	setMask(r.Mask)
+	setMask(own)
 	return pid
 }
+
+// inheritedMask is what this process was executed with as blocked, as far as the Go
+// runtime has left it: it unblocks what ends a program. A later Fork in the same
+// process may find less, see SetMask.
+var inheritedMask uint64
+
+// SetMask sets the signals that this thread blocks, bit n-1 for signal n.
+func SetMask(mask uint64) { setMask(mask) }
 
 // Sigaction is the kernel's struct sigaction.
 type Sigaction = kernelSigaction

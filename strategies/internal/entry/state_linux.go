@@ -109,9 +109,10 @@ type progress struct {
 	EndContinues    bool // this process's end continues the proxy, see Fork
 	supervisorPID   int
 	supervisorPidfd int
-	interrupted     bool  // by the terminal
-	signal          int   // to be passed on, 0 if none
-	events          uint8 // seen and not yet handed to the machine: bit n for Event n
+	interrupted     bool                 // by the terminal
+	signal          int                  // to be passed on, 0 if none
+	seen            [realTimeMin]arrival // by signal: the last one that was no repetition
+	events          uint8                // seen and not yet handed to the machine: bit n for Event n
 	failed          Step
 	failedErrno     uint32
 	leader          int
@@ -124,6 +125,12 @@ type progress struct {
 	executing       bool // the leader is at its exec; written by the leader
 	waitedForEnd    bool
 	unreaped        bool // there may be more to wait for
+}
+
+// arrival is when a signal came, and of whom.
+type arrival struct {
+	at     int64
+	sender int32
 }
 
 // ending is what a supervisor knows about the end of the tree.

@@ -656,7 +656,7 @@ func (r *Supervisor) readRelay() {
 		if sig == int(_SIGCONT) && r.SkipKernelSignal && r.MirrorStops && !r.leaderStopped {
 			return // it came to the whole process group, as a shell sends it
 		}
-		if sig < 0 || sig >= len(r.Rewrite) || r.Rewrite[sig] == 0 {
+		if sig < 0 || sig >= len(r.Rewrite) || r.Rewrite[sig] == 0 || code <= 0 && r.repeats(sig, pid) {
 			return
 		}
 		r.signal = int(r.Rewrite[sig])
@@ -672,6 +672,38 @@ func (r *Supervisor) readRelay() {
 		}
 		r.note(event)
 	}
+}
+
+// ReceivedAt is the place of a time in what the proxy relays, in bytes: a siginfo_t
+// has nothing there.
+const ReceivedAt = 112
+
+// mergeWithin is the time, in nanoseconds, within which the same signal of the same
+// sender is the same once more: GNU timeout, for one, signals its child and then the
+// child's process group. A command that is started plainly has not seen the first of
+// them yet, as a rule, when the second comes, and sees one.
+const mergeWithin = 2_000_000
+
+// realTimeMin is the first of the signals that are queued, signal(7).
+const realTimeMin = 32
+
+// repeats reports whether the signal in r.buf is such a second one.
+//
+//go:nosplit
+//go:norace
+func (r *Supervisor) repeats(sig int, sender int32) bool {
+	at := (*timespec)(unsafe.Pointer(&r.buf[ReceivedAt]))
+	now := int64(at[0])*1e9 + int64(at[1])
+	if sig >= realTimeMin || now == 0 {
+		return false
+	}
+	seen := &r.seen[sig]
+	since := now - seen.at // of two threads the later may be read first
+	if seen.sender == sender && since < mergeWithin && since > -mergeWithin {
+		return true
+	}
+	seen.sender, seen.at = sender, now
+	return false
 }
 
 // parentEnded has the leader asked to end, as by a SIGTERM to contain run: the

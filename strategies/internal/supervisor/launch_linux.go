@@ -131,6 +131,9 @@ func (l *launch) start() (child, error) {
 	received.read, received.write = r.Relay, r.RelayWrite
 
 	pid := r.Fork()
+	if r.Mask != 0 { // it is the leader's to block, and this process's to pass on
+		entry.SetMask(r.Mask &^ relayedSet(l.ignored))
+	}
 	if pid > 0 && r.MappedWrite >= 0 {
 		writeMaps(pid, r.MappedWrite)
 	}

@@ -13,16 +13,30 @@ const (
 )
 
 // relayed reports whether the proxy passes sig on. Not those that cannot be
-// caught, that report a fault of the proxy's own, or that belong to it: URG and
-// PROF are the Go runtime's, CHLD is about the supervisor, PIPE about a write.
+// caught, and CHLD, which is about the supervisor.
 func relayed(sig unix.Signal) bool {
 	switch sig {
-	case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE, unix.SIGPROF,
-		unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS,
-		32, 33: // the C library's
+	case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, 32, 33: // the last are the C library's
 		return false
 	}
-	return true
+	return relaysOthers || !ownFault(sig)
+}
+
+// ownFault reports whether sig may be about this process itself: a fault of its own,
+// a write to a pipe that nobody reads, or the Go runtime's URG and PROF.
+func ownFault(sig unix.Signal) bool {
+	switch sig {
+	case unix.SIGURG, unix.SIGPIPE, unix.SIGPROF,
+		unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS:
+		return true
+	}
+	return false
+}
+
+// relayedSet is the set of the signals that are passed on, bit n-1 for signal n.
+func relayedSet(ignored uint64) (set uint64) {
+	forRelayed(ignored, func(sig int) { set |= 1 << (uint(sig) - 1) })
+	return set
 }
 
 // IgnoredSignals returns the set of signals that this process ignores, bit n-1
