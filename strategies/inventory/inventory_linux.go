@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -51,6 +52,8 @@ type snapshot struct {
 	table []proctree.Process
 	byPID map[int]proctree.Process
 	now   time.Duration // since boot
+	// grouped is what backends returns, once it has.
+	grouped map[string]map[string][]proctree.Process
 }
 
 func list() ([]Containment, error) {
@@ -237,6 +240,7 @@ func (s *snapshot) containment(strategy string, owner, anchor, leader proctree.P
 
 // group is the path of pid's cgroup in the hierarchy of version 2, cgroups(7).
 func group(pid int) string {
+	groupsRead.Add(1)
 	text, _ := os.ReadFile(file(pid, "cgroup"))
 	for line := range strings.Lines(string(text)) {
 		if path, ok := strings.CutPrefix(line, "0::"); ok {
@@ -246,6 +250,9 @@ func group(pid int) string {
 	return ""
 }
 
+// groupsRead counts, for a test, what takes List its time on a host with many processes.
+var groupsRead atomic.Int64
+
 // service returns the backends that owner has in cgroups of its own: each is
 // named after its PID, as that is in its PID namespace.
 func (s *snapshot) service(owner proctree.Process) []*tracked {
@@ -253,15 +260,8 @@ func (s *snapshot) service(owner proctree.Process) []*tracked {
 	if len(numbers) == 0 {
 		return nil
 	}
-	prefix := cgroupfs.Prefix + numbers[len(numbers)-1] + "-"
-	groups := make(map[string][]proctree.Process)
-	for _, p := range proctree.Alive(s.table) {
-		if g := backendGroup(group(p.PID), prefix); g != "" {
-			groups[g] = append(groups[g], p)
-		}
-	}
 	var found []*tracked
-	for g, members := range groups {
+	for g, members := range s.backends()[numbers[len(numbers)-1]] {
 		leader, _ := first(members, owner.PID)
 		c := s.containment("linux/cgroup", owner, leader, leader, len(members))
 		c.members = func() ([]proctree.Process, error) { return inGroup(g) }
@@ -273,15 +273,43 @@ func (s *snapshot) service(owner proctree.Process) []*tracked {
 	return found
 }
 
-// backendGroup cuts path after the element that follows the one with the prefix.
-func backendGroup(path, prefix string) string {
-	elements := strings.Split(path, "/")
-	for i, e := range elements[:len(elements)-1] {
-		if strings.HasPrefix(e, prefix) && strings.HasPrefix(elements[i+1], "b") {
-			return strings.Join(elements[:i+2], "/")
+// backends returns who is alive in backends' cgroups, by the number that the owner's has
+// in its name and by path. All are read once, however many processes have a
+// supervisor's name.
+func (s *snapshot) backends() map[string]map[string][]proctree.Process {
+	if s.grouped != nil {
+		return s.grouped
+	}
+	s.grouped = make(map[string]map[string][]proctree.Process)
+	for _, p := range proctree.Alive(s.table) {
+		for number, path := range backendGroups(group(p.PID)) {
+			if s.grouped[number] == nil {
+				s.grouped[number] = make(map[string][]proctree.Process)
+			}
+			s.grouped[number][path] = append(s.grouped[number][path], p)
 		}
 	}
-	return ""
+	return s.grouped
+}
+
+// backendGroups returns the backends' cgroups in path, each by the number in its
+// owner's: more than one, if an owner is itself a backend.
+func backendGroups(path string) map[string]string {
+	var found map[string]string
+	elements := strings.Split(path, "/")
+	for i, e := range elements[:len(elements)-1] {
+		number, _, ok := strings.Cut(strings.TrimPrefix(e, cgroupfs.Prefix), "-")
+		if !ok || !strings.HasPrefix(e, cgroupfs.Prefix) || !strings.HasPrefix(elements[i+1], "b") {
+			continue
+		}
+		if found == nil {
+			found = make(map[string]string)
+		}
+		if _, twice := found[number]; !twice {
+			found[number] = strings.Join(elements[:i+2], "/")
+		}
+	}
+	return found
 }
 
 func inGroup(g string) (found []proctree.Process, err error) {
