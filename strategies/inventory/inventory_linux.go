@@ -172,7 +172,7 @@ func (s *snapshot) supervised(p proctree.Process) (*tracked, bool) {
 	}
 	members := proctree.Alive(proctree.Below(s.table, p.PID))
 	leader, ok := first(members, p.PID)
-	if !ok || guardian(p) && named(leader) && fork(leader.PID, p.PID) && guardian(leader) {
+	if !ok || blocks(leader) && fork(leader.PID, p.PID) { // p is a proxy or a guardian
 		return nil, false
 	}
 	strategy := "linux/subreaper"
@@ -187,10 +187,19 @@ func (s *snapshot) supervised(p proctree.Process) (*tracked, bool) {
 	return c, true
 }
 
-// guardian reports whether p can be the guardian of a supervisor, or one: unlike a
-// proxy it has blocked every signal.
-func guardian(p proctree.Process) bool {
+// blocks reports whether p can be a proxy, a guardian or a supervisor.
+func blocks(p proctree.Process) bool {
 	return named(p) && slices.Equal(status(p.PID, "SigBlk"), []string{allBlocked})
+}
+
+// guardian reports whether p can be the guardian of a supervisor, which alone of the
+// three has no descriptor.
+func guardian(p proctree.Process) bool {
+	if !blocks(p) {
+		return false
+	}
+	files, err := os.ReadDir(file(p.PID, "fd"))
+	return err == nil && len(files) == 0
 }
 
 // below returns what is alive under the supervisor p, and p itself.
