@@ -278,6 +278,9 @@ func (p *proxy) giveUp() {
 	r.Retain(r.KillFD)
 	r.closeAllButKept()
 	sys(_SYS_CHDIR, uintptr(unsafe.Pointer(&rootDir[0])), 0, 0, 0, 0)
+	// By this who lists processes knows a proxy from a supervisor, which has blocked
+	// all: package inventory. The action of SIGCHLD is none.
+	setMask(^uint64(1 << (_SIGCHLD - 1)))
 	r.ts[0] = 0
 	sys(_SYS_PRCTL, _PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&r.ts)), 0, 0, 0)
 	if uint32(r.ts[0]) == 0 { // else the owner has bound this process

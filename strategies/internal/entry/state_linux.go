@@ -140,7 +140,8 @@ type ending struct {
 	late       bool
 	graceUntil int64
 	forced     uint32
-	alive      int // children who have just been killed and have not ended yet
+	alive      int  // children who have just been killed and have not ended yet
+	unseen     bool // who has ended cannot be seen without reaping
 }
 
 // room is for what the kernel reads and writes, and for what is to be told together.

@@ -787,7 +787,7 @@ func (r *Supervisor) reap() {
 		most = reapAtOnceKilling
 	}
 	r.unreaped = false
-	if r.killing && r.alive > 0 && !r.late {
+	if r.killing && r.alive > 0 && !r.late && !r.unseen {
 		return
 	}
 	for range most {
@@ -1044,7 +1044,10 @@ const listAtOnce = 128
 //go:norace
 func (r *Supervisor) ended(pid int) bool {
 	r.upNext[siginfoPID] = 0
-	sys(_SYS_WAITID, _P_PID, uintptr(pid), uintptr(unsafe.Pointer(&r.upNext[0])), _WEXITED|_WNOHANG|_WNOWAIT|_WALL, 0)
+	e := sys(_SYS_WAITID, _P_PID, uintptr(pid), uintptr(unsafe.Pointer(&r.upNext[0])), _WEXITED|_WNOHANG|_WNOWAIT|_WALL, 0)
+	if e < 0 && e != -_ECHILD && e != -_EINTR {
+		r.unseen = true // a seccomp filter refuses waitid
+	}
 	return r.upNext[siginfoPID] != 0
 }
 

@@ -17,7 +17,7 @@ func (r *Supervisor) EndOrphans(leader, children int, ms int64) (status uint32, 
 	for {
 		r.killChildren()
 		late := nowMillis(&r.ts) >= deadline
-		if (r.alive == 0 || late) && r.reapOrphans(leader) { // see reap
+		if (r.alive == 0 || late || r.unseen) && r.reapOrphans(leader) { // see reap
 			return r.leaderStatus, int(r.forced), true
 		}
 		if late {
