@@ -1,0 +1,93 @@
+package main
+
+// Where the code is that is broken.
+const (
+	supervisorFile = "strategies/internal/entry/supervisor_linux.go"
+	proxyFile      = "strategies/internal/entry/proxy_linux.go"
+	leaderFile     = "strategies/internal/entry/leader_linux.go"
+	watcherFile    = "strategies/internal/entry/watcher_linux.go"
+	takeoverFile   = "strategies/internal/entry/takeover_linux.go"
+	machineFile    = "strategies/internal/entry/machine.go"
+	initFile       = "strategies/internal/entry/init_linux.go"
+	programFile    = "strategies/internal/entry/program_linux.go"
+
+	linux   = "./strategies/linux"
+	command = "./app/cmd/contain"
+)
+
+var mutants = []mutant{
+	// The contract: the owner is looked at again once it is watched.
+	{"the race guard is removed", supervisorFile,
+		"	if r.guard() {\n		r.check(StepGuard, -int(_ESRCH))\n	}\n", "	r.guard()\n",
+		linux, "^TestOwnerEndedBeforeRegistration$"},
+	// The contract: what ends the tree, and with what.
+	{"the owner's end is not watched", supervisorFile,
+		"	r.fds[atOwner] = pollFD{fd: int32(r.Owner), events: _POLLIN}\n	r.fds[atParent]", "	r.fds[atOwner] = pollFD{fd: -1, events: _POLLIN}\n	r.fds[atParent]",
+		linux, "^TestOwnerEndedBeforeRegistration$"},
+	{"the owner's end is no order", machineFile,
+		"		case OwnerGone, ProxyGone, StopOrdered:\n", "		case ProxyGone, StopOrdered:\n",
+		linux, "^TestOwnerEnds$"},
+	{"the proxy's end is no order", machineFile,
+		"		case OwnerGone, ProxyGone, StopOrdered:\n", "		case OwnerGone, StopOrdered:\n",
+		linux, "^TestWhoeverIsKilled$/^the_proxy$"},
+	{"an order to stop is none", machineFile,
+		"		case OwnerGone, ProxyGone, StopOrdered:\n", "		case OwnerGone, ProxyGone:\n",
+		linux, "^TestWhoeverIsKilled$/^all_by_Kill$"},
+	{"the leader's exit ends nobody", machineFile,
+		"			m.state = killing\n			return Kill\n		}\n	case waiting:", "			m.state = waiting\n			return Mirror\n		}\n	case waiting:",
+		linux, "^TestOnLeaderExit$"},
+	{"a killed leader leaves its tree under Wait", machineFile,
+		"if m.OnLeaderExit == LeaderExitWait && e == LeaderExited {", "if m.OnLeaderExit == LeaderExitWait {",
+		linux, "^TestKilledLeaderTakesTheTree$"},
+	{"what waits does not hear of the owner's end", machineFile,
+		"		case OwnerGone, StopOrdered: // the proxy has gone by itself\n", "		case StopOrdered: // the proxy has gone by itself\n",
+		linux, "^TestOnLeaderExit$"},
+	{"whoever asked the end lets go all the same", machineFile,
+		"				m.OnLeaderExit = LeaderExitWait\n", "				m.OnLeaderExit = LeaderExitLeave\n",
+		linux, "^TestTerminateLetsNobodyGo$"},
+	// The ways to kill.
+	{"the supervisor is no subreaper", supervisorFile,
+		"	r.check(StepSubreaper, sys(_SYS_PRCTL, _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))\n	if r.InitFlags == 0 {", "	if r.InitFlags == 0 {",
+		linux, "^TestOwnerEnds$"},
+	{"children are killed once", supervisorFile,
+		"		if r.killing {\n			r.killChildren()\n		}\n		r.reap()", "		r.reap()",
+		linux, "^TestOwnerEnds$"},
+	{"the signal that kills is SIGTERM", supervisorFile,
+		"	r.openChildren()\n	r.signalChildren(r.KillSignal)\n", "	r.openChildren()\n	r.signalChildren(uintptr(_SIGTERM))\n",
+		linux, "^TestOwnerEnds$|^TestWhoeverIsKilled$"},
+	{"a stopped supervisor does not wake up at its proxy's end", supervisorFile,
+		"		sys(_SYS_PRCTL, _PR_SET_PDEATHSIG, uintptr(_SIGCONT), 0, 0, 0)\n		r.checkChildren()", "		r.checkChildren()",
+		linux, "^TestProxyKilledSupervisorStopped$"},
+	{"the proxy does not take over", proxyFile,
+		"		takeOverFunc(p)\n", "",
+		linux, "^TestWhoeverIsKilled$/^the_supervisor$"},
+	{"the proxy is no subreaper", proxyFile,
+		"	sys(_SYS_PRCTL, _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)\n	r.Owner", "	r.Owner",
+		linux, "^TestWhoeverIsKilled$/^the_supervisor$"},
+	{"who takes over kills nobody", takeoverFile,
+		"		r.killChildren()\n", "",
+		linux, "^TestWhoeverIsKilled$/^the_supervisor$"},
+	{"the leader is not bound to the supervisor", leaderFile,
+		"	Raw.must(StepPdeathsig, Raw.bindToSupervisor())\n", "",
+		linux, "^TestBothKilled$"},
+	{"the init is not bound to its proxy", initFile,
+		"	if !r.check(StepBind, sys(_SYS_PRCTL, _PR_SET_PDEATHSIG, uintptr(_SIGKILL), 0, 0, 0)) {\n		return\n	}\n", "",
+		linux, "^TestPidnsHelpersDie$"},
+	{"the watcher writes no cgroup.kill", watcherFile,
+		"	sys(_SYS_WRITE, uintptr(kill), uintptr(unsafe.Pointer(&one[0])), 1, 0, 0)\n	for !w.remove() {\n		killFunc(w)\n", "	_ = kill\n	for !w.remove() {\n",
+		linux, "^TestCgroupOwnerEnds$"},
+	{"the watcher does not watch", watcherFile,
+		"	for poll(&w.fds[0], len(w.fds), -1, &w.ts) <= 0 {\n		continue\n	}\n", "	for {\n		poll(nil, 0, -1, &w.ts)\n	}\n",
+		linux, "^TestCgroupOwnerEnds$"},
+	// Who may be a supervisor, and for whom.
+	{"a setuid executable is a supervisor", programFile,
+		"	if h.secure {\n		h.refuse(RefusedSecure, _EPERM)\n	}\n", "",
+		linux, "^TestRefusedUnderAtSecure$"},
+	// contain run.
+	{"contain run's supervisor does not end at its parent's end", supervisorFile,
+		"		if r.fds[atParent].revents != 0 {\n			r.parentEnded()\n			r.signalLeader()\n		}\n", "		r.fds[atParent].fd = -1\n",
+		command, "^TestRunParentEnds"},
+	{"the grace never ends", supervisorFile,
+		"		r.graceUntil = 0\n		r.note(StopOrdered)\n", "		r.graceUntil = 0\n",
+		command, "^TestRunGrace$"},
+}
