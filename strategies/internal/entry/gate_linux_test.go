@@ -148,7 +148,7 @@ func openProgram(t *testing.T, b gateBuild) *codeOf {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	p := &codeOf{arch: b.arch, roots: functionVariables(t)}
+	p := &codeOf{arch: b.arch, roots: append(functionVariables(t), "endThreads", "resetHandlers")}
 	section := f.Section(".text")
 	if p.text, err = section.Data(); err != nil {
 		t.Fatal(err)

@@ -44,6 +44,13 @@ func marked(at uintptr) bool {
 
 // become takes this process from a Go runtime that has begun to what it is by the ELF
 // entry: one thread, no handler, nothing of the runtime in use. It never returns.
+//
+// From here on no function may look at the goroutine's stack bound: another thread may
+// have asked there for this goroutine to be preempted, and has ended, so nobody would
+// ever continue it.
+//
+//go:nosplit
+//go:norace
 func become(auxv uintptr) {
 	self.mask = setMask(^uint64(0))
 	endThreads()
@@ -53,6 +60,9 @@ func become(auxv uintptr) {
 
 // initialStack finds argc below the auxiliary vector: argc, argv, 0, envp, 0, auxv. An
 // address is larger than any number of arguments.
+//
+//go:nosplit
+//go:norace
 func initialStack(auxv uintptr) uintptr {
 	const size = unsafe.Sizeof(uintptr(0))
 	at := auxv - 2*size // the last variable, or the end of argv
@@ -70,6 +80,9 @@ func initialStack(auxv uintptr) uintptr {
 // goroutine that initialises packages is locked. Each ends itself, in a signal handler:
 // of SIGSTKFLT, which no hardware raises and which the Go runtime blocks nowhere but
 // while a thread begins.
+//
+//go:nosplit
+//go:norace
 func endThreads() {
 	act := kernelSigaction{Handler: endThreadCode, Flags: _SA_ONSTACK | _SA_RESTORER, Restorer: endThreadCode, Mask: ^uint64(0)}
 	sys(_SYS_RT_SIGACTION, _SIGSTKFLT, uintptr(unsafe.Pointer(&act)), 0, 8, 0)
@@ -86,7 +99,7 @@ func endThreads() {
 			if n <= 0 {
 				break
 			}
-			for at := 0; at < n; at += direntSize(Raw.buf[at:]) {
+			for at := 0; at < n; at += direntSize(at) {
 				if tid := number(uintptr(unsafe.Pointer(&Raw.buf[at+direntName]))); tid > 0 && tid != pid {
 					others++
 					sys(_SYS_TGKILL, uintptr(pid), uintptr(tid), _SIGSTKFLT, 0, 0)
@@ -103,13 +116,22 @@ func endThreads() {
 
 var taskDir = [...]byte{'/', 'p', 'r', 'o', 'c', '/', 's', 'e', 'l', 'f', '/', 't', 'a', 's', 'k', 0}
 
-// direntName is the place of d_name in struct linux_dirent64, getdents(2), and
-// direntSize is its d_reclen.
+// direntName is the place of d_name in struct linux_dirent64, getdents(2).
 const direntName = 19
 
-func direntSize(entry []byte) int { return int(entry[16]) | int(entry[17])<<8 }
+// direntSize is the d_reclen of the one at a place in Raw.buf.
+//
+//go:nosplit
+//go:norace
+func direntSize(at int) int {
+	entry := uintptr(unsafe.Pointer(&Raw.buf[0])) + uintptr(at)
+	return int(peek(entry+16)) | int(peek(entry+17))<<8
+}
 
 // resetHandlers takes the Go runtime's handlers off. What is ignored stays ignored.
+//
+//go:nosplit
+//go:norace
 func resetHandlers() {
 	for sig := 1; sig <= NumSig; sig++ {
 		if disposition(sig, &Raw.act) > sigIgn {
