@@ -190,6 +190,9 @@ type RunOptions struct {
 	// after ParentEndGrace if that is negative, is ended by force. If the parent has
 	// ended before, the command is not started.
 	DieWithParent bool
+	// ToGroup passes signals on to the command's process group, which it then leads.
+	// Where it has to share this process's own, on a terminal, Run fails.
+	ToGroup bool
 	// Rewrite says as which signal one that this process receives is passed on; 0
 	// swallows it. What is not listed is passed on as it is. A rewritten SIGTERM
 	// starts Grace all the same, a swallowed one does not. A terminal's ^C, which

@@ -20,8 +20,10 @@ import (
 // receives are passed on to the command; SIGTERM starts opts.Grace. Run returns
 // when nothing is left of what opts promises to end.
 //
-// A strategy that is a [registry.Runner] does all this itself. Config.Grace is
-// not used. One line is logged when the command has been started, as by
+// A strategy that is a [registry.Runner] does all this itself. Config.DieWithParent
+// is opts.DieWithParent. What Run could not honour is an error: Config.Grace, in whose
+// place is opts.Grace, and Config.Supervisor where this process is the supervisor's
+// proxy itself. One line is logged when the command has been started, as by
 // [Install]; a warning if what is about to be in force is less than
 // owner-killed=tree comes before.
 //
@@ -30,6 +32,12 @@ import (
 func Run(ctx context.Context, cfg Config, cmd *exec.Cmd, opts registry.RunOptions) (registry.RunResult, error) {
 	if err := runnable(cmd); err != nil {
 		return registry.RunResult{ExitCode: -1}, &registry.Error{Op: "run", Err: err}
+	}
+	if cfg.Grace != 0 {
+		return registry.RunResult{ExitCode: -1}, &registry.Error{Op: "run " + cmd.Path, Err: errors.New("Config.Grace is for Stop and Close; for Run set RunOptions.Grace")}
+	}
+	if cfg.DieWithParent && !cfg.OutliveParent { // else they contradict each other, see resolve
+		cfg.DieWithParent, opts.DieWithParent = false, true
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = ownStreams(cmd)
 	r := &run{cfg: cfg, cmd: cmd, opts: opts}
@@ -85,6 +93,11 @@ func (r *run) try(ctx context.Context, s registry.Strategy) error {
 
 func (r *run) tryOne(ctx context.Context, s registry.Strategy, d registry.Description) error {
 	if runner, ok := s.(registry.Runner); ok {
+		if r.cfg.Supervisor != "" {
+			r.result.ExitCode = -1
+			r.err = &registry.Error{Op: "run " + r.cmd.Path, Strategy: d.Name, Err: errors.New("Config.Supervisor is not used: this process is the supervisor's proxy itself; leave it empty")}
+			return nil
+		}
 		r.warnIfWeak(ctx, d)
 		opts := r.opts
 		opts.Started = func() { r.started(ctx, d) }
@@ -101,6 +114,9 @@ func (r *run) tryOne(ctx context.Context, s registry.Strategy, d registry.Descri
 		}
 		r.result, r.err = result, err
 		return nil
+	}
+	if r.opts.ToGroup {
+		return fmt.Errorf("%w: signals go to the command alone, not to its process group (RunOptions.ToGroup)", errors.ErrUnsupported)
 	}
 	in, err := r.cfg.attempt(ctx, s)
 	if err != nil {

@@ -165,6 +165,40 @@ func TestRunPrefersARunner(t *testing.T) {
 	}
 }
 
+// TestRunHonoursConfig: every field that means something to Run, and else it says so.
+func TestRunHonoursConfig(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*containment.Config)
+		says   string // "": it runs
+	}{
+		"DieWithParent":                 {func(c *containment.Config) { c.DieWithParent = true }, ""},
+		"DieWithParent, OutliveParent":  {func(c *containment.Config) { c.DieWithParent, c.OutliveParent = true, true }, "contradict"},
+		"Grace":                         {func(c *containment.Config) { c.Grace = time.Second }, "RunOptions.Grace"},
+		"Supervisor, for a Runner only": {func(c *containment.Config) { c.Supervisor = "/usr/bin/contain" }, "Config.Supervisor"},
+	} {
+		r := &running{Fake: fakeWith("any/runner", "owner-killed=tree/kernel")}
+		cfg := using(r)
+		tt.change(&cfg)
+		res, err := containment.Run(t.Context(), cfg, command(t, "exit-0"), registry.RunOptions{})
+		switch {
+		case tt.says == "" && (err != nil || !r.got.DieWithParent):
+			t.Errorf("%s: %+v, %v", name, r.got, err)
+		case tt.says != "" && (err == nil || res.ExitCode != -1 || r.cmd != nil):
+			t.Errorf("%s: %+v, %v; it ran: %v", name, res, err, r.cmd != nil)
+		case tt.says != "":
+			oneLine(t, err, tt.says)
+		}
+	}
+}
+
+// TestRunToGroup: an error where a strategy is no Runner.
+func TestRunToGroup(t *testing.T) {
+	fake := new(registrytest.Fake)
+	if _, err := containment.Run(t.Context(), using(fake), command(t, "exit-0"), registry.RunOptions{ToGroup: true}); !errors.Is(err, errors.ErrUnsupported) || len(fake.Started()) > 0 {
+		t.Errorf("%v, started %v", err, fake.Started())
+	}
+}
+
 // TestRunPassesOutput: streams that cmd has are left alone.
 func TestRunPassesOutput(t *testing.T) {
 	var out bytes.Buffer

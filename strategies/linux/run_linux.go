@@ -34,7 +34,7 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 		defer unix.Close(spec.KillFD)
 	}
 	run := &supervisor.RunSpec{
-		Spec: *spec, Grace: opts.Grace, DieWithParent: opts.DieWithParent,
+		Spec: *spec, Grace: opts.Grace, DieWithParent: opts.DieWithParent, ToGroup: opts.ToGroup,
 		Rewrite: opts.Rewrite, Started: opts.Started,
 	}
 	if opts.OnForced != nil {
@@ -62,6 +62,8 @@ func (i *supervised) runError(path string, err error) error {
 	switch {
 	case errors.Is(err, supervisor.ErrParentGone):
 		return i.error("run "+path, fmt.Errorf("%w; start it from a process that lives, or with --die-with-parent=false", err))
+	case errors.Is(err, supervisor.ErrGroupShared):
+		return i.error("run "+path, err)
 	case errors.As(err, &failed) && failed.Step == supervisor.StepClone && i.adjust != nil:
 		return err
 	case errors.As(err, &failed) && failed.Step > supervisor.StepGuard:

@@ -73,6 +73,9 @@ const runExample = `  # a service
   # QUIT in place of TERM first, as docker's STOPSIGNAL; 10 seconds later by force
   contain run --signal QUIT --grace 10s -- nginx -g 'daemon off;'
 
+  # signals for a shell's children, too, as tini -g
+  contain run --group -- bash -c 'trap "echo bye" TERM; sleep 60'
+
   # HUP reloads as USR1, and what comes as INT is not passed on
   contain run --rewrite HUP=USR1 --rewrite INT=0 -- brokerd
 
@@ -146,7 +149,7 @@ func (f *runFlags) asked(graceGiven bool) (containment.Config, registry.RunOptio
 		cfg.Logger = slog.New(&warnings{w: os.Stderr, verbose: f.verbose})
 	}
 	opts.OnLeaderExit = registry.LeaderExit(f.onExit)
-	opts.DieWithParent, opts.Rewrite = f.dieWithParent, f.rewrite
+	opts.DieWithParent, opts.ToGroup, opts.Rewrite = f.dieWithParent, f.group, f.rewrite
 	if graceGiven {
 		opts.Grace = f.grace
 	}

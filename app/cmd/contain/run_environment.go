@@ -24,6 +24,7 @@ var environmentFlags = []struct {
 	{name: "die-with-parent"},
 	{name: "on-exit"},
 	{name: "signal"},
+	{name: "group"},
 	{name: "rewrite", list: true},
 	{name: "exit-map", list: true},
 	{name: "verbose", rival: "quiet"},

@@ -64,16 +64,17 @@ func (l *killedList) add(m registry.Member) {
 // reportFile is where a report will be written.
 type reportFile struct {
 	path   string
-	source string // what the user named it by
+	source string      // what the user named it by
+	old    os.FileInfo // of the file that it replaces, nil if there is none
 }
 
 // openReport finds out whether a report can be written to name. It leaves
 // nothing there: there is no report until all is over.
 func openReport(source, name string) (*reportFile, error) {
-	r := &reportFile{name, source}
+	r := &reportFile{path: name, source: source}
 	path, err := filepath.Abs(name)
 	if err == nil {
-		path, err = replaceable(path)
+		path, r.old, err = replaceable(path)
 	}
 	if err == nil {
 		r.path = path
@@ -93,19 +94,29 @@ func (r *reportFile) error(err error) error {
 }
 
 // replaceable returns the file that a report at path replaces: not a symbolic
-// link but where it leads, and never a device or a pipe.
-func replaceable(path string) (string, error) {
+// link but where it leads, and never a device or a pipe. It is one that can be
+// written to: the kernel, too, follows no link to it that it distrusts
+// (fs.protected_symlinks, proc_sys_fs(5)).
+func replaceable(path string) (string, os.FileInfo, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := os.Lstat(path); err == nil {
-			return "", errors.New("it is a link that leads nowhere")
+			return "", nil, errors.New("it is a link that leads nowhere")
 		}
-		return path, nil
+		return path, nil, nil
 	case err != nil:
-		return "", err
+		return "", nil, err
 	case !info.Mode().IsRegular():
-		return "", errors.New("it is there and is not a regular file")
+		return "", nil, errors.New("it is there and is not a regular file")
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return "", nil, err
+	}
+	defer f.Close()
+	if info, err = f.Stat(); err != nil {
+		return "", nil, err
 	}
 	// /dev/stdout and /dev/fd/1 are links to whatever is open there: to replace
 	// that file would part it from those who write to it.
@@ -114,15 +125,34 @@ func replaceable(path string) (string, error) {
 		err = errors.New("it stands for a file that is open, and a report replaces its file")
 	}
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return filepath.EvalSymlinks(path)
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return "", nil, err
+	}
+	if now, err := os.Stat(path); err != nil || !os.SameFile(info, now) {
+		return "", nil, fmt.Errorf("it has become another file (%v)", err)
+	}
+	return path, info, nil
 }
 
-// create makes a new file beside the report's place.
+// create makes a new file beside the report's place, with the owner and mode of the
+// one that it replaces.
 func (r *reportFile) create() (*os.File, error) {
 	name := fmt.Sprintf("%s.%d-%d.tmp", r.path, os.Getpid(), time.Now().UnixNano())
-	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil || r.old == nil {
+		return f, err
+	}
+	// First the owner: a change of it may take bits off the mode.
+	if err = keepOwner(f, r.old); err == nil {
+		err = f.Chmod(r.old.Mode())
+	}
+	if err != nil {
+		_, _ = f.Close(), os.Remove(name)
+		return nil, fmt.Errorf("give the new file the owner and mode of the old: %w", err)
+	}
+	return f, nil
 }
 
 // write puts the report in its place, whole.

@@ -228,6 +228,70 @@ func TestTerminalInterruptMapped(t *testing.T) {
 	})
 }
 
+// TestReportKeepsOwnerAndMode of the file that it replaces.
+func TestReportKeepsOwnerAndMode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "report.json")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	uid := os.Geteuid()
+	if uid == 0 {
+		uid = 65534
+		if err := os.Chown(path, uid, uid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(path, 0o642); err != nil {
+		t.Fatal(err)
+	}
+	r, err := openReport("--report", path)
+	if err == nil {
+		err = r.write(runReport{Schema: 1})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != 0o642 || int(info.Sys().(*syscall.Stat_t).Uid) != uid || info.Size() == 0 {
+		t.Errorf("%v %v", info, err)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
+		t.Errorf("left beside it: %v", left)
+	}
+}
+
+// TestReportDistrustsLinks: a link of somebody else's in a directory like /tmp is not
+// followed where the kernel would not.
+func TestReportDistrustsLinks(t *testing.T) {
+	on, err := os.ReadFile("/proc/sys/fs/protected_symlinks")
+	if os.Geteuid() != 0 || err != nil || strings.TrimSpace(string(on)) != "1" {
+		t.Skip("needs root and fs.protected_symlinks")
+	}
+	dir := t.TempDir()
+	victim, link := filepath.Join(dir, "victim"), filepath.Join(dir, "open", "report.json")
+	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Dir(link), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(victim, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openReport("--report", link); err != nil {
+		t.Errorf("the control, a link of our own: %v", err)
+	}
+	if err := os.Chmod(filepath.Dir(link), 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Lchown(link, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openReport("--report", link); err == nil {
+		t.Error("a link of somebody else's was followed")
+	}
+}
+
 // TestReportNotThroughDescriptors: a report to /dev/stdout would replace the file
 // that standard output is.
 func TestReportNotThroughDescriptors(t *testing.T) {

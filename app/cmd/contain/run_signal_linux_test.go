@@ -166,6 +166,46 @@ func TestRunMergesRepetitions(t *testing.T) {
 	})
 }
 
+// TestRunGroup: with --group a signal reaches CMD's process group, and without CMD.
+func TestRunGroup(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		for _, group := range []bool{true, false} {
+			flags := append([]string{fmt.Sprintf("--group=%v", group), "--", "sh", "-c", `trap : USR1; "$@" & while :; do wait; done`, "sh"},
+				s.counting(unix.SIGUSR1)...)
+			p := start(t, s.run(flags...))
+			p.expect("ready.")
+			_, leader := below(t, p.cmd.Process.Pid)
+			p.send(unix.SIGUSR1)
+			if group {
+				p.expect(got(unix.SIGUSR1))
+			}
+			for _, child := range childrenOf(leader) {
+				s.kill(t, child, fence)
+			}
+			p.expect(got(fence))
+			_ = p.cmd.Process.Kill()
+		}
+		live := newLiveness(t)
+		p := start(t, live.carry(s.run("--group", "--", "sh", "-c", `trap "echo bye; exit 3" TERM; echo ready; sleep 1000; :`)))
+		p.expect("ready")
+		p.send(unix.SIGTERM)
+		p.expect("bye")
+		if code := p.code(); code != 3 {
+			t.Errorf("exit code %d, want 3; %s", code, p.stderr())
+		}
+		live.wantGone()
+	})
+}
+
+// TestTerminalGroup: a group that is contain's own is not signalled.
+func TestTerminalGroup(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		tt := s.shell(t)
+		tt.write(s.line("--group", "--", "echo", "ran") + ` 2>&1 | grep -c "process group"` + "\n")
+		tt.only("1")
+	})
+}
+
 // TestRunBlocked: what was blocked when contain was executed is blocked for the command,
 // and is passed on to it all the same, where it is pending then.
 func TestRunBlocked(t *testing.T) {

@@ -70,6 +70,7 @@ type Rules struct {
 	SkipKernelSignal bool  // the terminal has signalled the leader itself
 	ExitWhenLate     bool
 	MirrorStops      bool // when the leader stops, so does the proxy
+	ToGroup          bool // signals are for the leader's process group
 	NameForced       bool // tell the proxy who had to be killed
 	// Rewrite is as what each signal is passed on: itself, another, or 0 for not at all.
 	Rewrite [NumSig + 1]uint8

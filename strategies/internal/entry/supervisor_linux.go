@@ -758,7 +758,8 @@ func (r *Supervisor) signalLeader() {
 		r.signalChildren(uintptr(sig))
 	case r.Attr.Setsid: // see Setsid in package linux
 		sys(_SYS_KILL, uintptr(-r.leader), uintptr(sig), 0, 0, 0)
-	default:
+	case r.ToGroup && sys(_SYS_KILL, uintptr(-r.leader), uintptr(sig), 0, 0, 0) != -int(_ESRCH):
+	default: // also a leader that does not lead a group yet
 		sys(_SYS_KILL, uintptr(r.leader), uintptr(sig), 0, 0, 0)
 	}
 }

@@ -28,6 +28,7 @@ type launch struct {
 	grace            time.Duration // negative: never
 	skipKernelSignal bool
 	exitWhenLate     bool
+	toGroup          bool // signals are for the leader's process group
 	mirrorStops      bool
 	rewrite          map[syscall.Signal]syscall.Signal // 0: not passed on
 	// rename overwrites the supervisor's copy of the argument list with Argv0.
@@ -82,6 +83,7 @@ func (l *launch) start() (child, error) {
 	}
 	r.NameForced, r.Nofile, r.Guarded = l.nameForced, l.nofile, l.guarded
 	r.SkipKernelSignal, r.ExitWhenLate, r.MirrorStops = l.skipKernelSignal, l.exitWhenLate, l.mirrorStops
+	r.ToGroup = l.toGroup
 	r.ProxyPID = os.Getpid()
 	r.Proxy, _ = unix.PidfdOpen(r.ProxyPID, 0) // -1 before Linux 5.3
 	r.Owner = r.Proxy                          // the proxy is the owner; of the relay somebody else may hold an end

@@ -28,6 +28,8 @@ type RunSpec struct {
 	// DieWithParent ends the tree when this process's parent ends, as a SIGTERM and
 	// Grace do, or ParentEndGrace if that is negative.
 	DieWithParent bool
+	// ToGroup passes signals on to the leader's process group.
+	ToGroup bool
 	// Rewrite says as what a signal is passed on; 0 swallows it.
 	Rewrite map[syscall.Signal]syscall.Signal
 	// OnForced, if not nil, is told who had to be killed, perhaps by another goroutine,
@@ -67,6 +69,9 @@ func (e *StartError) Unwrap() error { return e.Err }
 // ErrParentGone: the process that started this one has ended already.
 var ErrParentGone = errors.New("the process that started this one has ended already")
 
+// ErrGroupShared: the command would be in this process's own group.
+var ErrGroupShared = errors.New("on a terminal the command is in the process group of the process that starts it, so that job control works, and a signal to that group would reach others; do without --group here, or start it through setsid")
+
 // Run makes this process the proxy of one backend, whose streams are this
 // process's own, and returns when the supervisor has ended. If the terminal has
 // interrupted the leader, which died of it, SIGINT then has its default action.
@@ -91,10 +96,14 @@ func Run(ctx context.Context, s *RunSpec) (Result, error) {
 	l := launch{
 		spec: &s.Spec, ignored: s.Ignored, parent: parent, grace: s.Grace,
 		exitWhenLate: true, mirrorStops: true, rewrite: s.Rewrite, rename: true,
-		nameForced: s.OnForced != nil, guarded: guarded,
+		nameForced: s.OnForced != nil, guarded: guarded, toGroup: s.ToGroup,
 	}
 	l.groupOf, l.skipKernelSignal = runGroup()
 	l.groupShared = l.groupOf > 0
+	if s.ToGroup && l.groupShared {
+		_ = unix.Close(parent)
+		return Result{}, ErrGroupShared
+	}
 	if l.groupOf > 0 && s.newNumbers() {
 		l.groupOf = -1 // inherited: the number means nothing in the namespace
 	}

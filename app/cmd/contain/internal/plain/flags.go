@@ -5,7 +5,7 @@ import "strings"
 // Flags are those of contain run, each of which the environment may give, too.
 var Flags = [...]string{
 	"strategy", "require", "best-effort", "grace", "die-with-parent", "on-exit",
-	"signal", "rewrite", "exit-map", "verbose", "quiet", "report",
+	"signal", "group", "rewrite", "exit-map", "verbose", "quiet", "report",
 }
 
 const prefix = "CONTAIN_"
