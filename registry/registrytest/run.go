@@ -24,19 +24,23 @@ type Harness struct {
 // Main belongs into an init function of the test package: it lets the test
 // executable, started again by a drill, take its role there. It returns at once
 // in a test. Strategies that are not in registry.Default are given here.
-func Main(own ...registry.Strategy) { drill.Main(own...) }
+func Main(own ...registry.Strategy) {
+	playBackend()
+	drill.Main(own...)
+}
 
-// Run is the conformance kit for strategies: it checks the metadata, and holds a
-// drill with real processes for everything that the strategy declares and for
-// what follows from it. A strategy's test is one line, beside Main:
+// Run is the conformance kit for strategies: it checks the metadata, holds the
+// strategy to the interfaces as [Test] does, and holds a drill with real processes
+// for everything that the strategy declares and for what follows from it. A strategy's test is one line, beside Main:
 //
 //	func init() { registrytest.Main() }
 //
 //	func TestConformance(t *testing.T) { registrytest.Run(t, registrytest.Harness{Strategy: New()}) }
 //
-// Subtests are named event, way/tree/owner. Where the strategy does not work on
-// this host, or no drill can be held, the test is skipped after the check of the
-// metadata.
+// Subtests are named interface/NAME, and event, way/tree/owner. Where the strategy
+// does not work on this host, because Probe says so by an error that wraps
+// errors.ErrUnsupported, or no drill can be held, the test is skipped after the
+// check of the metadata. Any other error of Probe is a failure.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
 	if err := Check(h.Strategy); err != nil {
@@ -46,8 +50,20 @@ func Run(t *testing.T, h Harness) {
 	if !d.Platform.Includes(registry.CurrentPlatform()) {
 		t.Skipf("%s is for %s", d.Name, d.Platform)
 	}
-	if err := registry.Probe(t.Context(), h.Strategy); err != nil {
+	if err := registry.Probe(t.Context(), h.Strategy); errors.Is(err, errors.ErrUnsupported) {
 		t.Skipf("%s does not work here: %v", d.Name, err)
+	} else if err != nil {
+		t.Fatalf("Probe: %v", err)
+	}
+	for _, b := range behaviours {
+		passed := t.Run("interface/"+b.name, func(t *testing.T) {
+			if err := b.try(t.Context(), h.Strategy); err != nil {
+				t.Errorf("%s: %v", b.about, err)
+			}
+		})
+		if !passed && b.name == "launcher" {
+			t.FailNow() // each drill would wait for a backend that never is one
+		}
 	}
 	o := h.Options
 	o.Quick = o.Quick || testing.Short()

@@ -22,6 +22,9 @@ import (
 
 // Install implements [registry.Strategy].
 func (cgroup) Install(ctx context.Context, opts registry.InstallOptions) (registry.Installation, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, cgroupError("install", err)
+	}
 	s, err := acquireService(ctx, opts)
 	if err != nil {
 		return nil, cgroupError("install", err)

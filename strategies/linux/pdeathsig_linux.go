@@ -122,11 +122,20 @@ type child struct {
 	done    chan struct{}
 }
 
-func (c *child) PID() int                   { return c.process.Pid }
-func (c *child) Signal(sig os.Signal) error { return c.process.Signal(sig) }
-func (c *child) Terminate() error           { return c.process.Signal(syscall.SIGTERM) }
-func (c *child) Kill() error                { return c.process.Kill() }
-func (c *child) Done() <-chan struct{}      { return c.done }
+func (c *child) PID() int              { return c.process.Pid }
+func (c *child) Terminate() error      { return c.Signal(syscall.SIGTERM) }
+func (c *child) Kill() error           { return c.Signal(syscall.SIGKILL) }
+func (c *child) Done() <-chan struct{} { return c.done }
+
+// Signal looks at done first, because a zombie accepts signals.
+func (c *child) Signal(sig os.Signal) error {
+	select {
+	case <-c.done:
+		return os.ErrProcessDone
+	default:
+		return c.process.Signal(sig)
+	}
+}
 
 func (c *child) Members() ([]registry.Member, error) {
 	select {
