@@ -21,6 +21,7 @@ import (
 	"github.com/seed329817d7/contain/registry"
 	"github.com/seed329817d7/contain/strategies/darwin/internal/entry"
 	"github.com/seed329817d7/contain/strategies/darwin/internal/xnu"
+	"github.com/seed329817d7/contain/strategies/internal/backends"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
@@ -32,7 +33,7 @@ const startDeadline = 30 * time.Second
 // Install does what registry.Strategy says. It changes nothing about this process.
 // name is the strategy's, for errors.
 func Install(ctx context.Context, table xnu.Table, name string, opts registry.InstallOptions) (registry.Installation, error) {
-	i := &installation{name: name, table: table, executable: opts.Supervisor, live: make(map[*backend]struct{})}
+	i := &installation{name: name, table: table, executable: opts.Supervisor}
 	err := ctx.Err()
 	if err == nil {
 		i.owner, err = table.Lookup(os.Getpid())
@@ -66,11 +67,7 @@ type installation struct {
 	table      xnu.Table
 	executable string
 	owner      xnu.Process
-
-	mu     sync.Mutex
-	closed bool
-	starts sync.WaitGroup // those under way
-	live   map[*backend]struct{}
+	backends   backends.Set
 }
 
 func (*installation) Cleanup() registry.Cleanup {
@@ -78,10 +75,10 @@ func (*installation) Cleanup() registry.Cleanup {
 }
 
 func (i *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
-	if !i.begin() {
-		return nil, i.failed("start "+cmd.Path, registry.ErrClosed)
+	if err := i.backends.Begin("start "+cmd.Path, i.name); err != nil {
+		return nil, err
 	}
-	defer i.starts.Done()
+	defer i.backends.End()
 	if err := opts.RefuseBreakaway("every backend is a child of a supervisor that ends it"); err != nil {
 		return nil, i.failed("start "+cmd.Path, err)
 	}
@@ -93,55 +90,16 @@ func (i *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registr
 	if err != nil {
 		return nil, err
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.live[b] = struct{}{}
-	go i.follow(b)
+	i.backends.Add(b)
+	go func() {
+		b.follow()
+		i.backends.Remove(b)
+	}()
 	return b, nil
 }
 
-// begin admits a start. i.starts.Done must follow.
-func (i *installation) begin() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if !i.closed {
-		i.starts.Add(1)
-	}
-	return !i.closed
-}
-
-func (i *installation) follow(b *backend) {
-	b.follow()
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	delete(i.live, b)
-}
-
 // Close implements [registry.Installation].
-func (i *installation) Close(ctx context.Context) error {
-	i.mu.Lock()
-	i.closed = true
-	i.mu.Unlock()
-	i.starts.Wait()
-	i.mu.Lock()
-	var left []*backend
-	for b := range i.live {
-		left = append(left, b)
-	}
-	i.mu.Unlock()
-	for _, b := range left {
-		_ = b.Kill() // an error means that it is gone, which the wait below shows
-	}
-	for _, b := range left {
-		select {
-		case <-b.done:
-		case <-ctx.Done():
-			members, _ := b.Members()
-			return i.failed("close", fmt.Errorf("backend %d still has processes %v: %w", b.leader, members, ctx.Err()))
-		}
-	}
-	return nil
-}
+func (i *installation) Close(ctx context.Context) error { return i.backends.Close(ctx, i.name) }
 
 // orderFor describes cmd to the supervisor, or says what cannot be passed.
 // Errors that os/exec would have returned are returned as they are.
