@@ -8,6 +8,8 @@
 //
 // or, without fx, sets containment.Config.Registry to [Registry](fake).
 //
-// A strategy's test calls [Check] on it, which says whether the metadata is
-// stable, copied, complete and consistent.
+// A strategy's test calls [Run], which holds three things: that the metadata is
+// stable, copied, complete and consistent ([Check]), that the strategy does what the
+// interfaces say of every strategy ([Test]), and that it keeps, on real processes,
+// what it promises (package drill).
 package registrytest
