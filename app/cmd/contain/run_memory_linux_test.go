@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -71,6 +72,33 @@ func memory(t testing.TB, pid int, line string) int {
 	}
 	t.Fatalf("no %s in smaps_rollup of %d", line, pid)
 	return 0
+}
+
+// TestRunNeeds: with what the README says it needs contain runs its command; with less
+// the Go runtime may end it, with 2, before any code of ours.
+func TestRunNeeds(t *testing.T) {
+	bin := staticContain(t)
+	s := &setting{t: t, bin: bin}
+	needs := map[string]string{"address space of 1 GiB": "ulimit -v 1048576"}
+	if os.Geteuid() == 0 { // who has no limit on processes; and this user has no other process
+		uid := uint32(1<<20 + os.Getpid())
+		s.cred = &syscall.Credential{Uid: uid, Gid: uid}
+		needs["12 processes"] = "ulimit -u 12"
+	}
+	for name, limit := range needs {
+		for _, flags := range [][]string{nil, {"--quiet"}} {
+			run := append(append([]string{"run"}, flags...), "--", "/bin/sh", "-c", "exit 3")
+			p := start(t, s.command("bash", append([]string{"-c", limit + ` && exec "$@"`, "bash", bin}, run...)...))
+			if code := p.code(); code != 3 {
+				t.Errorf("%s, flags %q: exit code %d; %s", name, flags, code, p.stderr())
+			}
+		}
+	}
+	// The control: a limit is one.
+	p := start(t, s.command("bash", "-c", `ulimit -v 65536 && exec "$0" run -- /bin/sh -c "exit 3"`, bin))
+	if code := p.code(); code != 2 && code != 125 {
+		t.Errorf("with 64 MiB: exit code %d", code)
+	}
 }
 
 // TestRunMemory: what contain and its supervisor take while a command runs, of the
