@@ -7,8 +7,8 @@
 // left the tree before the walk, because all its ancestors up to the root had
 // exited, is not found at all, unless the root is a subreaper.
 //
-// Linux reads /proc, macOS the sysctl kern.proc. Elsewhere every function
-// returns an error that wraps errors.ErrUnsupported.
+// Linux reads /proc. Elsewhere every function returns an error that wraps
+// errors.ErrUnsupported; macOS has a table of its own, in strategies/darwin.
 package proctree
 
 import (

@@ -20,7 +20,7 @@ import (
 // keeper is the supervisor: the leader's parent.
 type keeper struct {
 	table         xnu.Table
-	self          xnu.Process
+	self, above   xnu.Process // above: the proxy
 	order         Order
 	channel, link *os.File
 	proxy         int
@@ -81,6 +81,9 @@ func (k *keeper) arm() (err error) {
 	if err = errors.Join(k.watch.exitOf(k.order.OwnerPID), k.watch.exitOf(k.proxy)); err != nil {
 		return err
 	}
+	if k.above, err = k.table.Lookup(k.proxy); err != nil {
+		return err
+	}
 	owner, err := k.table.Lookup(k.order.OwnerPID)
 	if err != nil {
 		return err
@@ -136,11 +139,7 @@ func (k *keeper) start() error {
 		return err
 	}
 	k.leader = leader
-	proxy, err := k.table.Lookup(k.proxy)
-	if err != nil { // it is about to be noticed
-		proxy = xnu.Process{}
-	}
-	k.tree = walk.Tree{Table: k.table, Self: k.self, Proxy: proxy, Group: k.leaderGroup(), Sentinel: sentinel, Added: k.watch.member}
+	k.tree = walk.Tree{Table: k.table, Self: k.self, Proxy: k.above, Group: k.leaderGroup(), Sentinel: sentinel, Added: k.watch.member}
 	if p, err := k.table.Lookup(leader.Pid); err == nil {
 		k.tree.Know(p)
 	}

@@ -56,9 +56,9 @@ func New() *Table {
 	return &Table{records: make(map[int]*record), want: make(map[int]xnu.Notes), ready: make(chan struct{}, 1)}
 }
 
-// bornSince is the least number of a process that was born since Watch. What is older has
+// firstBorn is the least number of a process that was born since Watch. What is older has
 // a number made of what identifies a process on Linux, which every table knows.
-const bornSince = 1 << 63
+const firstBorn = 1 << 63
 
 // older makes the number of a process that no fork event was seen of. PID_MAX_LIMIT is 1<<22.
 func older(pid int, start uint64) uint64 { return start<<22 | uint64(pid) }
@@ -105,20 +105,25 @@ func (t *Table) Each(visit func(xnu.Process)) error {
 		return t.eachOfProc(visit)
 	}
 	for _, r := range slices.Backward(born) {
-		pgid, err := unix.Getpgid(r.pid) // of a zombie, too
-		t.mu.Lock()
-		t.drain()
-		current := t.records[r.pid] == r
-		p := xnu.Process{PID: r.pid, PGID: pgid, Unique: r.number, Parent: r.parentNumber(), Born: r.number, Zombie: r.dead}
-		if current && r.dead && err == unix.ESRCH { // its parent has waited for it
-			delete(t.records, r.pid)
-		}
-		t.mu.Unlock()
-		if current && err == nil {
+		if p, ok := t.bornSince(r); ok {
 			visit(p)
 		}
 	}
 	return nil
+}
+
+// bornSince returns the process of a record, unless it is gone.
+func (t *Table) bornSince(r *record) (p xnu.Process, ok bool) {
+	pgid, err := unix.Getpgid(r.pid) // of a zombie, too
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drain()
+	current := t.records[r.pid] == r
+	if current && r.dead && err == unix.ESRCH { // its parent has waited for it
+		delete(t.records, r.pid)
+	}
+	p = xnu.Process{PID: r.pid, PGID: pgid, Unique: r.number, Parent: r.parentNumber(), Born: r.number, Zombie: r.dead}
+	return p, current && err == nil
 }
 
 // eachOfProc is Each for a process that watches nothing, or that has missed something:
@@ -150,10 +155,16 @@ func (r *record) parentNumber() uint64 {
 	return r.parent.number
 }
 
-// Lookup implements [xnu.Table].
+// Lookup implements [xnu.Table]. It does not ask /proc either for who was born since Watch.
 func (t *Table) Lookup(pid int) (xnu.Process, error) {
 	for {
 		before := t.record(pid)
+		if before != nil && before.number != 0 && before.parent != nil {
+			if p, ok := t.bornSince(before); ok {
+				return p, nil
+			}
+			return xnu.Process{}, fmt.Errorf("look up process %d: %w", pid, os.ErrProcessDone)
+		}
 		s, err := readStat(pid)
 		if err != nil {
 			return xnu.Process{}, fmt.Errorf("look up process %d: %w", pid, err)
@@ -162,11 +173,7 @@ func (t *Table) Lookup(pid int) (xnu.Process, error) {
 			continue // another has the PID by now
 		}
 		p := xnu.Process{PID: s.pid, PPID: s.ppid, PGID: s.pgid, Name: s.name, Zombie: s.zombie, Unique: older(pid, s.start)}
-		if before != nil && before.number != 0 {
-			t.mu.Lock()
-			p.Unique, p.Parent = before.number, before.parentNumber()
-			t.mu.Unlock()
-		} else if parent, err := readStat(s.ppid); err == nil {
+		if parent, err := readStat(s.ppid); err == nil {
 			p.Parent = older(parent.pid, parent.start)
 		}
 		p.Born = p.Unique
@@ -501,7 +508,7 @@ func (t *Table) apply(b []byte) {
 	case eventFork: // parent's PID and thread group, child's PID and thread group
 		if parent, child := field(1), field(3); field(2) == child {
 			t.forks++
-			r := &record{pid: child, parent: t.known(parent), number: bornSince + t.forks}
+			r := &record{pid: child, parent: t.known(parent), number: firstBorn + t.forks}
 			t.records[child] = r
 			t.born = append(t.born, r)
 			t.note(parent, xnu.NoteFork)

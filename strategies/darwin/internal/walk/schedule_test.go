@@ -17,7 +17,7 @@ func schedules() uint64 {
 	if n, err := strconv.ParseUint(os.Getenv("CONTAIN_SCHEDULES"), 10, 64); err == nil {
 		return n
 	}
-	return 1500
+	return 400
 }
 
 func random(seed uint64) func(int) int {
