@@ -68,11 +68,15 @@ func run(only *regexp.Regexp, list bool) error {
 		}
 		return nil
 	}
+	// What a broken supervisor leaves is ended by one that is not.
+	if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "contain"), "./app/cmd/contain").CombinedOutput(); err != nil {
+		return fmt.Errorf("build contain: %w\n%s", err, out)
+	}
 	passes := map[string]bool{}
 	for _, m := range chosen {
 		began := time.Now()
 		if !passes[m.pkg+m.run] { // unbroken, or its failure says nothing
-			if out, err := m.test(""); err != nil || !strings.Contains(out, "--- PASS") {
+			if out, err := m.test(dir, ""); err != nil || !strings.Contains(out, "--- PASS") {
 				return fmt.Errorf("%s: %s %s does not pass as it is: %w\n%s", m.name, m.pkg, m.run, err, out)
 			}
 			passes[m.pkg+m.run] = true
@@ -81,7 +85,7 @@ func run(only *regexp.Regexp, list bool) error {
 		if err != nil {
 			return err
 		}
-		out, err := m.test(overlay)
+		out, err := m.test(dir, overlay)
 		switch found := strings.Contains(out, "--- FAIL") || strings.Contains(out, "panic: test timed out"); {
 		case err != nil && found:
 			fmt.Printf("%s: found in %s\n", m.name, time.Since(began).Round(time.Second))
@@ -131,8 +135,9 @@ func (m *mutant) overlay(dir string) (string, error) {
 
 // test runs the mutant's test, with an overlay if there is one, which go commands
 // that the test runs see, too.
-func (m *mutant) test(overlay string) (string, error) {
-	cmd := exec.Command("go", "test", "-count=1", "-vet=off", "-v", "-timeout=3m", "-run", m.run, m.pkg)
+func (m *mutant) test(dir, overlay string) (string, error) {
+	cmd := exec.Command(filepath.Join(dir, "contain"), "run", "--strategy", "linux/subreaper", "--",
+		"go", "test", "-count=1", "-vet=off", "-v", "-timeout=2m", "-run", m.run, m.pkg)
 	if overlay != "" {
 		cmd.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -overlay="+overlay)
 	}
