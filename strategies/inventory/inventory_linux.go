@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -157,6 +158,15 @@ func fork(p, parent int) bool {
 	return errA == nil && errB == nil && os.SameFile(a, b)
 }
 
+// silent reports whether nobody gets a signal when p ends, exit_signal in
+// proc_pid_stat(5): so it is with a supervisor that is tied to a pidfd, and no other.
+func silent(p int) bool {
+	const exitSignal = 38 - 3 // the fields count from 1, and the third follows the name
+	b, _ := os.ReadFile(file(p, "stat"))
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	return len(fields) > exitSignal && fields[exitSignal] == "0"
+}
+
 // supervised is the containment below the supervisor p, if it is one.
 func (s *snapshot) supervised(p proctree.Process) (*tracked, bool) {
 	proxy, ok := s.byPID[p.PPID]
@@ -178,6 +188,9 @@ func (s *snapshot) supervised(p proctree.Process) (*tracked, bool) {
 	strategy := "linux/subreaper"
 	if len(status(p.PID, "NSpid")) > len(status(proxy.PID, "NSpid")) {
 		strategy = "linux/pidns"
+		if silent(p.PID) {
+			strategy = "linux/autokill"
+		}
 	} else if g := group(leader.PID); g != group(p.PID) && strings.HasPrefix(filepath.Base(g), cgroupfs.Prefix) {
 		strategy = "linux/cgroup"
 	}

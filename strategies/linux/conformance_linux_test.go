@@ -24,3 +24,7 @@ func TestConformancePidns(t *testing.T) {
 func TestConformancePdeathsig(t *testing.T) {
 	registrytest.Run(t, registrytest.Harness{Strategy: linux.Pdeathsig()})
 }
+
+func TestConformanceAutokill(t *testing.T) {
+	registrytest.Run(t, registrytest.Harness{Strategy: linux.Autokill()})
+}

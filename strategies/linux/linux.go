@@ -17,6 +17,11 @@
 // Each backend runs in a PID namespace of its own, which the kernel ends with
 // this process. Opt-in. See [Pidns].
 //
+// # linux/autokill
+//
+// As linux/pidns, but tied to this process by a pidfd instead of a signal: Linux 7.1.
+// Opt-in. See [Autokill].
+//
 // # linux/pdeathsig
 //
 // Each backend is forked with a parent-death signal by one OS thread that lives
@@ -36,6 +41,7 @@ func init() {
 	registry.Default().MustRegister(Subreaper())
 	registry.Default().MustRegister(Pdeathsig())
 	registry.Default().MustRegister(Pidns())
+	registry.Default().MustRegister(Autokill())
 }
 
 // bindLimits are the limits of PR_SET_PDEATHSIG for this process itself.

@@ -43,6 +43,16 @@ func (pidns) Run(context.Context, *exec.Cmd, registry.RunOptions) (registry.RunR
 	return registry.RunResult{}, elsewhere("run", PidnsName)
 }
 
+func (autokill) Install(context.Context, registry.InstallOptions) (registry.Installation, error) {
+	return nil, elsewhere("install", AutokillName)
+}
+
+func (autokill) Probe(context.Context) error { return elsewhere("probe", AutokillName) }
+
+func (autokill) Run(context.Context, *exec.Cmd, registry.RunOptions) (registry.RunResult, error) {
+	return registry.RunResult{}, elsewhere("run", AutokillName)
+}
+
 func (cgroup) Install(context.Context, registry.InstallOptions) (registry.Installation, error) {
 	return nil, elsewhere("install", CgroupName)
 }

@@ -152,6 +152,9 @@ var buildMode = sync.OnceValue(func() string {
 	return ""
 })
 
+// tied reports whether supervisors are tied to a pidfd of theirs.
+func (i *supervised) tied() bool { return i.initFlags&entry.CloneTied != 0 }
+
 func (i *supervised) Cleanup() registry.Cleanup { return i.cleanup }
 
 func (i *supervised) Close(ctx context.Context) error {
@@ -248,6 +251,7 @@ type handshake struct {
 	files   []int // go with the block
 	proxy   int   // its PID, once it has said hello
 	way     entry.Way
+	tie     *os.File // the supervisor ends when this is closed; nil if it is not tied
 }
 
 // rewrite makes cmd start the supervisor, and the supervisor what cmd was.
@@ -290,7 +294,7 @@ func (i *supervised) rewrite(cmd *exec.Cmd, spec *supervisor.Spec) (*handshake, 
 	}
 	cmd.ExtraFiles = extra
 	cmd.SysProcAttr = proxyAttr(cmd.SysProcAttr)
-	if i.initFlags != 0 {
+	if i.initFlags != 0 && !i.tied() {
 		if cmd.SysProcAttr == nil {
 			cmd.SysProcAttr = new(syscall.SysProcAttr)
 		}
@@ -308,7 +312,7 @@ func restore(cmd, before *exec.Cmd) {
 // start starts the proxy.
 func (h *handshake) start(cmd *exec.Cmd) error {
 	var err error
-	if h.owner.initFlags == 0 {
+	if h.owner.initFlags == 0 || h.owner.tied() {
 		err = cmd.Start()
 	} else if differs := onThreadAs(func() { err = cmd.Start() }); differs != nil {
 		err = h.owner.error("start "+h.path, fmt.Errorf("%w: %w", registry.ErrNotPassed, differs))
@@ -337,6 +341,9 @@ func (h *handshake) shake(ctx context.Context) (supervisor.Message, error) {
 	if !stop() {
 		err = h.owner.error("start "+h.path, context.Cause(ctx))
 	}
+	if h.tie != nil && (err != nil || m.Op != supervisor.OpStarted) {
+		h.tie.Close()
+	}
 	return m, err
 }
 
@@ -355,7 +362,7 @@ func (h *handshake) exchange() (supervisor.Message, error) {
 		return none, fail(fmt.Errorf("tell the supervisor what to start: %w", err))
 	}
 	for {
-		m, err := readMessage(h.channel)
+		m, err := h.receive()
 		if err != nil {
 			return none, fail(err)
 		}
@@ -377,6 +384,9 @@ func (h *handshake) exchange() (supervisor.Message, error) {
 			}
 			return none, fail(&supervisor.StartError{Step: step, Err: errno})
 		case supervisor.OpReady, supervisor.OpStarted:
+			if h.tie == nil && h.owner.tied() {
+				return none, fail(errors.New("it has not handed over the pidfd that it is tied to"))
+			}
 			return m, nil
 		}
 	}
@@ -582,6 +592,7 @@ func (t *tree) follow() {
 		defer retry(t.clean)
 	}
 	defer t.h.channel.Close()
+	defer t.h.untie()
 	for {
 		m, err := readMessage(t.h.channel)
 		if err != nil {

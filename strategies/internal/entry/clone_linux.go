@@ -91,7 +91,10 @@ func (r *Supervisor) forkOntoStack() int {
 		flags: _CLONE_CLEAR_SIGHAND, exitSignal: _SIGCONT,
 		stack: uint64(supervisorStack.base()), stackSize: uint64(unsafe.Sizeof(supervisorStack)),
 	}
-	r.EndContinues = true
+	if r.EndContinues = !r.tied(); !r.EndContinues {
+		r.Reset = ^uint64(0)
+		return r.forkTied(supervisorStack.base(), unsafe.Sizeof(supervisorStack))
+	}
 	pid := -1
 	if r.InitFlags == 0 { // else clone(2), whose flags a seccomp profile can see
 		pid = cloneOntoStack(_SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), &superviseFunc)

@@ -57,6 +57,7 @@ const (
 	_W_OK         = 2
 
 	_CLONE_VM            = 0x100
+	_CLONE_PIDFD         = 0x1000
 	_CLONE_NEWNS         = 0x20000
 	_CLONE_SETTLS        = 0x80000
 	_CLONE_NEWUSER       = 0x10000000

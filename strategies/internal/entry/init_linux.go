@@ -41,3 +41,9 @@ func (r *Supervisor) becomeInit() {
 	}
 	r.check(StepProc, e)
 }
+
+// tied reports whether the supervisor is to be an init that is tied to r.Tie.
+//
+//go:nosplit
+//go:norace
+func (r *Supervisor) tied() bool { return uint64(r.InitFlags)&clonePidfdAutokill != 0 }

@@ -20,6 +20,8 @@ const (
 	OpHello Op = 1 + iota
 	// OpRefused: it will not serve; A is a Refusal, B an errno.
 	OpRefused
+	// OpTied comes with the pidfd that the supervisor is tied to, see CloneTied.
+	OpTied
 )
 
 // From the supervisor to the owner and the proxy.

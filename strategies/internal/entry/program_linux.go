@@ -21,6 +21,7 @@ type helper struct {
 	message    messageHeader
 	vector     ioVector
 	control    [64]byte
+	rights     rights
 	address    socketAddress
 }
 
@@ -94,6 +95,7 @@ var (
 	prepareFunc   = (*proxy).prepare
 	writeMapsFunc = (*proxy).writeMaps
 	takeOverFunc  = (*proxy).takeOver
+	handOverFunc  = (*proxy).handOver
 	killFunc      = (*watcher).kill
 	memberFunc    = (*watcher).isMember
 )

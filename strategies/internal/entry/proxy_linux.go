@@ -70,7 +70,7 @@ func (p *proxy) begin(h *helper) {
 		e = sys(_SYS_PIPE2, uintptr(unsafe.Pointer(&p.pair)), _O_CLOEXEC, 0, 0, 0)
 		r.Status, r.StatusWrite = int(p.pair[0]), int(p.pair[1])
 	}
-	if e >= 0 && h.head.InitFlags&_CLONE_NEWUSER != 0 {
+	if e >= 0 && h.head.InitFlags&(_CLONE_NEWUSER|CloneTied) != 0 {
 		e = sys(_SYS_PIPE2, uintptr(unsafe.Pointer(&p.pair)), _O_CLOEXEC, 0, 0, 0)
 		r.Mapped, r.MappedWrite = int(p.pair[0]), int(p.pair[1])
 	}
@@ -243,9 +243,13 @@ func (p *proxy) chooseGroups(h *helper) (sharesGroup bool) {
 //go:norace
 func (p *proxy) fork(h *helper) {
 	r := &Raw
-	r.EndContinues = true
-	pid := fork(r.InitFlags | _SIGCONT)
-	if pid == -_EINVAL { // QEMU's user mode, for one, knows no other signal than
+	pid := 0
+	if r.EndContinues = !r.tied(); r.EndContinues {
+		pid = fork(r.InitFlags | _SIGCONT)
+	} else {
+		pid = r.forkTied(0, 0)
+	}
+	if pid == -_EINVAL && r.EndContinues { // QEMU's user mode, for one, knows no other signal than
 		r.EndContinues = false
 		pid = fork(r.InitFlags | _SIGCHLD)
 	}
@@ -256,8 +260,13 @@ func (p *proxy) fork(h *helper) {
 		h.refuse(RefusedSetup, -pid)
 	}
 	p.supervisor = pid
+	if r.tied() {
+		handOverFunc(p, h)
+	}
 	if r.InitFlags&_CLONE_NEWUSER != 0 {
 		writeMapsFunc(p, h)
+	} else if r.tied() {
+		sys(_SYS_WRITE, uintptr(r.MappedWrite), uintptr(unsafe.Pointer(&one[0])), 1, 0, 0)
 	}
 	closeFD(r.Mapped)
 	closeFD(r.MappedWrite)
@@ -307,7 +316,10 @@ func (p *proxy) await() bool {
 			// Somebody may have stopped the supervisor. As a child that has not been
 			// waited for its PID is its own.
 			p.fds[1].fd, p.fds[2].fd = -1, -1
-			sys(_SYS_KILL, uintptr(p.supervisor), _SIGCONT, 0, 0, 0)
+			// One that is tied needs it as little as it is waited for.
+			if !Raw.tied() {
+				sys(_SYS_KILL, uintptr(p.supervisor), _SIGCONT, 0, 0, 0)
+			}
 		}
 		if p.fds[3].revents != 0 {
 			p.passOn()

@@ -100,6 +100,7 @@ type Files struct {
 	Cgroup        uintptr // its path
 	Mapped        int     // ends or has a byte when the user namespace's maps are written
 	MappedWrite   int
+	Tie           int32   // the pidfd of a supervisor that is tied to it, in this process only
 	keep          [12]int // those of the above that the supervisor keeps, ascending
 	nkeep         int
 	MaxFD         int

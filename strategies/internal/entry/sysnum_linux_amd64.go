@@ -25,6 +25,7 @@ const (
 	_SYS_CONNECT           = 42
 	_SYS_SENDTO            = 44
 	_SYS_RECVFROM          = 45
+	_SYS_SENDMSG           = 46
 	_SYS_RECVMSG           = 47
 	_SYS_GETSOCKOPT        = 55
 	_SYS_SOCKETPAIR        = 53

@@ -25,6 +25,7 @@ const (
 	_SYS_CONNECT           = 203
 	_SYS_SENDTO            = 206
 	_SYS_RECVFROM          = 207
+	_SYS_SENDMSG           = 211
 	_SYS_RECVMSG           = 212
 	_SYS_GETSOCKOPT        = 209
 	_SYS_SOCKETPAIR        = 199

@@ -39,6 +39,7 @@ const (
 	MessageSize  = entry.MessageSize
 	OpHello      = entry.OpHello
 	OpRefused    = entry.OpRefused
+	OpTied       = entry.OpTied
 	OpReady      = entry.OpReady
 	OpStarted    = entry.OpStarted
 	OpFailed     = entry.OpFailed
