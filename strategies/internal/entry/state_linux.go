@@ -126,6 +126,7 @@ type progress struct {
 	started         bool
 	executing       bool // the leader is at its exec; written by the leader
 	waitedForEnd    bool
+	outlives        bool // when memory runs out, as far as it may
 	unreaped        bool // there may be more to wait for
 }
 

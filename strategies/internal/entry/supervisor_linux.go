@@ -378,6 +378,9 @@ func (r *Supervisor) loop() {
 			if r.started || r.Channel >= 0 {
 				r.openChildren()
 			}
+			if r.started {
+				r.outlive()
+			}
 		}
 		poll(&r.fds[0], len(r.fds), ms, &r.ts)
 		if r.fds[atSignals].revents != 0 {

@@ -28,6 +28,7 @@ func (h *helper) watch() {
 	w := &theWatcher
 	w.take(h.at(h.head.Watch))
 	Raw.clear()
+	Raw.outlive()
 	sys(_SYS_SETSID, 0, 0, 0, 0, 0)
 	// If somebody has stopped it, it wakes up to see whether the owner is gone.
 	sys(_SYS_PRCTL, _PR_SET_PDEATHSIG, _SIGCONT, 0, 0, 0)
