@@ -229,6 +229,9 @@ func (t *tree) startWrapped(opts registry.StartOptions, prepare prepare, sameUse
 	}
 	if spec.InitFlags != 0 && !sameUser { // which alone may make a PID namespace otherwise
 		spec.InitFlags |= unix.CLONE_NEWUSER
+		if t.h.owner.tied() {
+			spec.InitFlags |= entry.CloneNoNewPrivileges
+		}
 	}
 	procs, err := -1, error(nil)
 	if prepare != nil {

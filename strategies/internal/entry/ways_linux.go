@@ -11,6 +11,8 @@ func Start()
 // programFunc is program for assembly.
 var programFunc = program
 
+var _ = programFunc // no Go code does
+
 func becomeProgram(sp uintptr)
 
 //go:linkname getAuxv runtime.getAuxv
