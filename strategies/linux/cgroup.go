@@ -50,6 +50,7 @@ func (cgroup) Describe() registry.Description {
 			"Linux 5.7 and a seccomp profile that allows clone3; cgroup.kill (Linux 5.14), else freezing and killing one by one",
 		},
 		Limits: append([]string{
+			"a command that reads its own limits (cpu.max, memory.max) finds none in its cgroup, which has no controllers: those of the cgroup above hold, but Go, Java or ninja do not see them; set GOMAXPROCS and the like, or name linux/subreaper",
 			"owner and supervisor killed in the same instant leave what is not the leader, until the next Install in that cgroup ends it",
 			"while the service is stopped (SIGSTOP) a supervisor that is killed is not replaced: the service's end then leaves the same",
 			"a backend that may write to cgroups, such as root's, can move itself out by one write, as runc, cgexec and systemd-run --scope do: linux/subreaper keeps hold of those",
