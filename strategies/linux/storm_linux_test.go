@@ -21,12 +21,13 @@ func init() {
 }
 
 const (
-	stormEnv  = "CONTAIN_TEST_STORM"  // bomb or chains
-	stormSize = "CONTAIN_TEST_SIZE"   // of the room that a bomb has, or how many chains
-	stormRoom = "CONTAIN_TEST_ROOM"   // the most processes and threads that the user may have
-	stormUser = "CONTAIN_TEST_USER"   // whose processes are counted, if not this one's
-	stormLife = 3 * deadlineInSeconds // bounds a storm that no test ends
-	stormStop = 4                     // a descriptor whose end ends the storm
+	stormEnv  = "CONTAIN_TEST_STORM"   // bomb or chains
+	stormSize = "CONTAIN_TEST_SIZE"    // of the room that a bomb has, or how many chains
+	stormRoom = "CONTAIN_TEST_ROOM"    // the most processes and threads that the user may have
+	stormUser = "CONTAIN_TEST_USER"    // whose processes are counted, if not this one's
+	stormLong = 3                      // deadlines that the end of a storm may take on a busy host
+	stormLife = 12 * deadlineInSeconds // bounds a storm that no test ends
+	stormStop = 4                      // a descriptor whose end ends the storm
 )
 
 const deadlineInSeconds = int(deadline / time.Second)
@@ -52,7 +53,7 @@ func TestForkStormEnds(t *testing.T) {
 				_ = service.cmd.Process.Kill()
 				_ = service.cmd.Wait()
 				died := time.Since(began)
-				for range stormLife / deadlineInSeconds {
+				for range stormLong {
 					if l.gone() {
 						t.Logf("gone %v after the owner, which took %v to die", time.Since(began)-died, died)
 						return
@@ -90,11 +91,11 @@ func stormOf(t *testing.T, strategy, kind string, size int) (s *service, l *live
 	if user == 0 { // a user of its own, whose processes are counted apart
 		user = 60000 + os.Getpid()%5000
 	}
-	before := processesOf(t, user)
+	before := tasksOf(t, user)
 	if kind == "chains" {
 		room *= 4
 	}
-	const threads = 40 // of the programs of this user
+	const threads = 40 // of the programs that are yet to begin
 	cmd := l.carry(role("storm-owner", strategyEnv+"="+strategy, stormEnv+"="+kind, stormSize+"="+strconv.Itoa(size),
 		stormRoom+"="+strconv.Itoa(before+threads+room), stormUser+"="+strconv.Itoa(user)))
 	cmd.ExtraFiles = append(cmd.ExtraFiles, r)
@@ -102,14 +103,17 @@ func stormOf(t *testing.T, strategy, kind string, size int) (s *service, l *live
 	r.Close()
 	l.let()
 	l.expect("storm")
-	rages = func() bool { return processesOf(t, user) >= before+size*3/4 }
-	eventually(t, "the storm rages", rages)
+	rages = func() bool { return tasksOf(t, user) >= before+size*3/4 }
+	for end := time.Now().Add(stormLong * deadline); !rages(); {
+		if time.Now().After(end) {
+			t.Fatalf("there is no storm: %d threads, %d before it", tasksOf(t, user), before)
+		}
+	}
 	return s, l, rages, func() { w.Close() }
 }
 
-// processesOf counts a user's processes, which with a few threads is what RLIMIT_NPROC
-// counts.
-func processesOf(t *testing.T, uid int) (n int) {
+// tasksOf counts a user's threads, as RLIMIT_NPROC does.
+func tasksOf(t *testing.T, uid int) (n int) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -117,8 +121,8 @@ func processesOf(t *testing.T, uid int) (n int) {
 	}
 	for _, e := range entries {
 		var st unix.Stat_t
-		if _, err := strconv.Atoi(e.Name()); err == nil && unix.Stat("/proc/"+e.Name(), &st) == nil && st.Uid == uint32(uid) {
-			n++
+		if _, err := strconv.Atoi(e.Name()); err == nil && unix.Stat("/proc/"+e.Name()+"/task", &st) == nil && st.Uid == uint32(uid) {
+			n += int(st.Nlink) - 2 // a directory for each
 		}
 	}
 	return n
@@ -163,9 +167,9 @@ func stormRole() {
 			must(syscall.Errno(-pid))
 		}
 	}
+	_, _ = unix.Write(3, []byte("storm\n")) // before it has to wait for a CPU
 	_ = unix.Close(stormStart[0])
 	_ = unix.Close(stormStart[1])
-	_, _ = unix.Write(3, []byte("storm\n"))
 	for !stormOver() {
 		time.Sleep(100 * time.Millisecond)
 	}
