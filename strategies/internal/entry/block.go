@@ -98,12 +98,7 @@ const (
 	// FileProcs is the cgroup.procs by which the leader moves itself to its cgroup, opened by
 	// who may: not every wrapped command's user may have a child born there.
 	FileProcs
-
-	numBlockFiles = iota
 )
-
-// maxBlock bounds Size. Arguments and environment are bounded far below, execve(2).
-const maxBlock = 64 << 20
 
 // A Way is how a helper began.
 type Way uint32

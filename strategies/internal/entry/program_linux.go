@@ -4,6 +4,12 @@ package entry
 
 import "unsafe"
 
+const (
+	numBlockFiles = int(FileProcs) + 1
+	// maxBlock bounds Size. Arguments and environment are bounded far below, execve(2).
+	maxBlock = 64 << 20
+)
+
 // helper is what a helper process knows of itself and its owner.
 type helper struct {
 	way        Way

@@ -15,7 +15,6 @@ type proxy struct {
 	channel    int
 	leader     int
 	status     uint32
-	ended      bool // the supervisor has said that it ends
 	fds        [4]pollFD
 	pair       [2]int32
 	signalSet  uint64

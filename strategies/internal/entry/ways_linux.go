@@ -9,6 +9,8 @@ import "unsafe"
 func Start()
 
 // programFunc is program for assembly.
+//
+//lint:ignore U1000 it is used in assembly
 var programFunc = program
 
 var _ = programFunc // no Go code does
