@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/proctree"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
@@ -245,5 +246,40 @@ func TestSupervisorThatSaysNothing(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s, with a deadline: %v", s.Describe().Name, err)
 		}
+	}
+}
+
+// TestPidnsDoneIsNotEarly: whoever is killed on the way to the init, Done is closed
+// after the last process and not when the init begins to end, which closes its files
+// before it takes the others with it.
+func TestPidnsDoneIsNotEarly(t *testing.T) {
+	if err := registry.Probe(t.Context(), Pidns()); err != nil {
+		t.Skip(err)
+	}
+	i := install(t, Pidns())
+	const crowd = 100
+	for range 5 {
+		l := newLiveness(t)
+		p, err := i.Start(l.carry(exec.Command("sh", "-c", "for i in $(seq 100); do sleep 1000 & done; echo all >&3; wait")), registry.StartOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.let()
+		l.expect("all")
+		tr := p.(*tree)
+		before, err := tr.members()
+		if err != nil || len(before) < crowd {
+			t.Fatalf("%d members, %v", len(before), err)
+		}
+		if err := tr.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		await(t, p)
+		for _, m := range before {
+			if now, err := proctree.Lookup(m.PID); err == nil && now.Same(m) && !now.Zombie {
+				t.Fatalf("Done is closed and %v lives", now)
+			}
+		}
+		_ = tr.cmd.Wait()
 	}
 }
