@@ -24,20 +24,23 @@ func TestRunBesideSidecar(t *testing.T) {
 		for _, victim := range []string{"nobody", "supervisor", "guardian", "contain"} {
 			t.Run(victim, func(t *testing.T) {
 				live := newLiveness(t)
+				command := runaway
+				if victim == "nobody" { // it ends when it is asked to
+					command = strings.Replace(runaway, "exec sleep 1000", `while :; do sleep 0.05; done`, 1)
+				}
 				p := start(t, live.carry(s.command("sh", append([]string{"-c", sidecarScript, "sh"},
-					s.args("--", "sh", "-c", strings.Replace(runaway, "exec sleep", "echo leads >&3; [ "+victim+" = nobody ] && sleep 0.1 && exit 5; exec sleep", 1))...)...)))
+					s.args("--", "sh", "-c", `trap "exit 5" USR1; `+command)...)...)))
 				sidecar := handle(t, p, "sidecar")
-				live.expectAll("leader", "leads", "daemon")
+				live.expectAll("leader", "daemon")
 				if _, err := p.in.Write([]byte("go\n")); err != nil {
 					t.Fatal(err)
 				}
 				orphan := handle(t, p, "orphan")
 				want := 5
-				if target := s.aboveLeader(t, p.cmd.Process.Pid, victim); target > 0 {
-					want = 137
-					if err := unix.Kill(target, unix.SIGKILL); err != nil {
-						t.Fatal(err)
-					}
+				if target := s.aboveLeader(t, p.cmd.Process.Pid, victim); target == 0 {
+					p.send(unix.SIGUSR1)
+				} else if want = 137; unix.Kill(target, unix.SIGKILL) != nil {
+					t.Fatalf("cannot kill the %s", victim)
 				}
 				if p.wait(); victim != "contain" && p.cmd.ProcessState.ExitCode() != want {
 					t.Errorf("%v, want exit code %d", p.cmd.ProcessState, want)
