@@ -9,6 +9,8 @@ const (
 	takeoverFile   = "strategies/internal/entry/takeover_linux.go"
 	machineFile    = "strategies/internal/entry/machine.go"
 	initFile       = "strategies/internal/entry/init_linux.go"
+	guardianFile   = "strategies/internal/entry/guardian_linux.go"
+	launchFile     = "strategies/internal/supervisor/launch_linux.go"
 	programFile    = "strategies/internal/entry/program_linux.go"
 
 	linux   = "./strategies/linux"
@@ -87,6 +89,21 @@ var mutants = []mutant{
 	{"contain run's supervisor does not end at its parent's end", supervisorFile,
 		"		if r.fds[atParent].revents != 0 {\n			r.parentEnded()\n			r.signalLeader()\n		}\n", "		r.fds[atParent].fd = -1\n",
 		command, "^TestRunParentEnds"},
+	{"a guardian kills nobody", guardianFile,
+		"			r.signalChildren(r.KillSignal)\n", "",
+		command, "^TestRunBesideSidecar$/root/subreaper/^supervisor$"},
+	{"contain run's death is noticed by a pipe alone", launchFile,
+		"	r.Owner = r.Proxy ", "	r.Owner = -1 ",
+		command, "^TestRunRelayHeld$/root/subreaper"},
+	{"a signal that is sent twice at once comes twice", supervisorFile,
+		" || code <= 0 && r.repeats(sig, pid) {", " {",
+		"./strategies/internal/entry", "^TestRepeats$"},
+	{"what is blocked at the start is not received", launchFile,
+		"		entry.SetMask(r.Mask &^ relayedSet(l.ignored))\n", "",
+		command, "^TestRunBlocked$/root/subreaper/named"},
+	{"the command is not told its PID", leaderFile,
+		"	Raw.writePID()\n", "",
+		command, "^TestRunSocketActivation$/root/subreaper"},
 	{"the grace never ends", supervisorFile,
 		"		r.graceUntil = 0\n		r.note(StopOrdered)\n", "		r.graceUntil = 0\n",
 		command, "^TestRunGrace$"},
