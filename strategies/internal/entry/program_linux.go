@@ -17,18 +17,20 @@ type helper struct {
 	execfn     uintptr
 	secure     bool
 	mask       uint64 // signals that were blocked
-	wrapped    bool
-	channel    int
-	head       Block
-	block      uintptr // where head and rest are
-	files      [numBlockFiles]int
-	number     [24]byte // room for text
-	cred       ucred
-	message    messageHeader
-	vector     ioVector
-	control    [64]byte
-	rights     rights
-	address    socketAddress
+	// Go's memory, which nobody needs any more.
+	goMemory, goMemorySize uintptr
+	wrapped                bool
+	channel                int
+	head                   Block
+	block                  uintptr // where head and rest are
+	files                  [numBlockFiles]int
+	number                 [24]byte // room for text
+	cred                   ucred
+	message                messageHeader
+	vector                 ioVector
+	control                [64]byte
+	rights                 rights
+	address                socketAddress
 }
 
 var self helper
@@ -72,6 +74,9 @@ func program(sp uintptr, way Way) {
 		h.mask = setMask(^uint64(0))
 	}
 	sys(_SYS_PRCTL, _PR_SET_NAME, uintptr(unsafe.Pointer(&argv0Name[0])), 0, 0, 0)
+	if h.goMemorySize != 0 {
+		sys(_SYS_MUNMAP, h.goMemory, h.goMemorySize, 0, 0, 0)
+	}
 	h.readStack(sp)
 	if e := h.findOwner(); e < 0 {
 		h.refuse(RefusedPeer, -e)

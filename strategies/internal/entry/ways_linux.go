@@ -28,7 +28,7 @@ func init() {
 	aux := getAuxv() // of the stack that the kernel made
 	for i := 0; i+1 < len(aux); i += 2 {
 		if aux[i] == _AT_EXECFN && marked(aux[i+1]) {
-			become(uintptr(unsafe.Pointer(&aux[0])))
+			become(aux)
 		}
 	}
 }
@@ -48,25 +48,66 @@ func marked(at uintptr) bool {
 
 // become takes this process from a Go runtime that has begun to what it is by the ELF
 // entry: one thread, no handler, nothing of the runtime in use. It never returns.
-//
-// From here on no function may look at the goroutine's stack bound: another thread may
-// have asked there for this goroutine to be preempted, and has ended, so nobody would
-// ever continue it.
+func become(aux []uintptr) {
+	sp := initialStack(uintptr(unsafe.Pointer(&aux[0])))
+	self.goMemory, self.goMemorySize = goMemory(aux, sp)
+	leaveRuntime(sp)
+}
+
+// leaveRuntime is become's way out. From here on no function may look at the
+// goroutine's stack bound: another thread may have asked there for this goroutine to be
+// preempted, and has ended, so nobody would ever continue it.
 //
 //go:nosplit
 //go:norace
-func become(auxv uintptr) {
+func leaveRuntime(sp uintptr) {
 	self.mask = setMask(^uint64(0))
 	endThreads()
 	resetHandlers()
-	becomeProgram(initialStack(auxv))
+	becomeProgram(sp)
+}
+
+// goMemory returns where the memory of Go's runtime is: all from its heap up to the stack
+// that the kernel made. It is 0, 0 where there is more to this process than the
+// image of an executable below that: a dynamic loader, or a C library, into whose
+// thread-local storage the kernel writes, rseq(2).
+func goMemory(aux []uintptr, sp uintptr) (from, size uintptr) {
+	const (
+		atPhdr, atPhent, atPhnum = 3, 4, 5 // getauxval(3)
+		load, note, phdr         = 1, 4, 6 // elf(5), p_type
+		gnuStack                 = 0x6474e551
+		vaddr, memsz             = 16, 40   // in Elf64_Phdr
+		arena                    = 64 << 20 // heapArenaBytes of a 64-bit runtime
+		mostStack                = 8 << 20
+	)
+	var at [6]uintptr
+	for i := 0; i+1 < len(aux); i += 2 {
+		if aux[i] < uintptr(len(at)) {
+			at[aux[i]] = aux[i+1]
+		}
+	}
+	end := uintptr(0)
+	for i := range at[atPhnum] {
+		p := at[atPhdr] + i*at[atPhent]
+		switch kind := word32(p); {
+		case kind == phdr && word(p+vaddr) != at[atPhdr]: // it has been relocated
+			return 0, 0
+		case kind == load:
+			end = max(end, word(p+vaddr)+word(p+memsz))
+		case kind != phdr && kind != note && kind != gnuStack:
+			return 0, 0
+		}
+	}
+	from = uintptr(unsafe.Pointer(new([64]byte))) &^ (arena - 1)
+	to := sp&^(mostStack-1) - mostStack
+	if end == 0 || end > from || from >= to {
+		return 0, 0
+	}
+	return from, to - from
 }
 
 // initialStack finds argc below the auxiliary vector: argc, argv, 0, envp, 0, auxv. An
 // address is larger than any number of arguments.
-//
-//go:nosplit
-//go:norace
 func initialStack(auxv uintptr) uintptr {
 	const size = unsafe.Sizeof(uintptr(0))
 	at := auxv - 2*size // the last variable, or the end of argv
@@ -95,7 +136,8 @@ func endThreads() {
 	dir := sys(_SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&taskDir[0])), _O_RDONLY|_O_CLOEXEC, 0, 0)
 	pause := timespec{0, 20e3}
 	// A thread of a C library may block every signal; it is left to itself, after a second.
-	for until := nowMillis(&Raw.ts) + 1000; nowMillis(&Raw.ts) < until; {
+	until := nowMillis(&Raw.ts) + 1000
+	for rounds := 0; nowMillis(&Raw.ts) < until; rounds++ {
 		others := 0
 		sys(_SYS_LSEEK, uintptr(dir), 0, _SEEK_SET, 0, 0)
 		for {
@@ -103,8 +145,9 @@ func endThreads() {
 			if n <= 0 {
 				break
 			}
-			for at := 0; at < n; at += direntSize(at) {
-				if tid := number(uintptr(unsafe.Pointer(&Raw.buf[at+direntName]))); tid > 0 && tid != pid {
+			base := uintptr(unsafe.Pointer(&Raw.buf[0]))
+			for at := base; at < base+uintptr(n); at += uintptr(peek(at+direntLen)) | uintptr(peek(at+direntLen+1))<<8 {
+				if tid := number(at + direntName); tid > 0 && tid != pid {
 					others++
 					sys(_SYS_TGKILL, uintptr(pid), uintptr(tid), _SIGSTKFLT, 0, 0)
 				}
@@ -113,24 +156,20 @@ func endThreads() {
 		if others == 0 {
 			break
 		}
-		sys(_SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0, 0, 0)
+		if sys(_SYS_SCHED_YIELD, 0, 0, 0, 0, 0); rounds > 20 {
+			sys(_SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0, 0, 0)
+		}
 	}
 	closeFD(dir)
 }
 
 var taskDir = [...]byte{'/', 'p', 'r', 'o', 'c', '/', 's', 'e', 'l', 'f', '/', 't', 'a', 's', 'k', 0}
 
-// direntName is the place of d_name in struct linux_dirent64, getdents(2).
-const direntName = 19
-
-// direntSize is the d_reclen of the one at a place in Raw.buf.
-//
-//go:nosplit
-//go:norace
-func direntSize(at int) int {
-	entry := uintptr(unsafe.Pointer(&Raw.buf[0])) + uintptr(at)
-	return int(peek(entry+16)) | int(peek(entry+17))<<8
-}
+// The places of d_reclen and d_name in struct linux_dirent64, getdents(2).
+const (
+	direntLen  = 16
+	direntName = 19
+)
 
 // resetHandlers takes the Go runtime's handlers off. What is ignored stays ignored.
 //
