@@ -80,9 +80,9 @@ func refused(attr *syscall.SysProcAttr) error {
 	return nil
 }
 
-// startSuspended starts cmd with no instruction run. PROC_THREAD_ATTRIBUTE_JOB_LIST,
-// with which a process is born in its job, cannot be passed through package
-// syscall (Go 1.26).
+// startSuspended starts cmd with no instruction run, where it could not be born in
+// its job: PROC_THREAD_ATTRIBUTE_JOB_LIST cannot be passed through package syscall
+// (Go 1.26).
 func (b *backend) startSuspended(cmd *exec.Cmd) error {
 	cancel := cmd.Cancel
 	if cmd.SysProcAttr != nil {
@@ -244,7 +244,11 @@ func (b *backend) finishLocked() {
 }
 
 // PID implements registry.Process.
-func (b *backend) PID() int { return b.pid }
+func (b *backend) PID() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.pid
+}
 
 // Done implements registry.Process.
 func (b *backend) Done() <-chan struct{} { return b.done }

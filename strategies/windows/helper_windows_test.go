@@ -56,7 +56,7 @@ func isolated(t *testing.T, body func(t *testing.T)) {
 		body(t)
 		return
 	}
-	cmd := exec.Command(os.Args[0], "-test.v", "-test.timeout=90s", "-test.run=^"+strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^")+"$")
+	cmd := exec.Command(os.Args[0], "-test.v", "-test.timeout=5m", "-test.run=^"+strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^")+"$")
 	cmd.Env = append(os.Environ(), envIsolated+"="+t.Name())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -134,8 +134,18 @@ func owner() {
 			must(0, windows.AssignProcessToJobObject(must(windows.CreateJobObject(nil, nil)), windows.CurrentProcess()))
 		case "refused": // in a job already, which allows no other
 			refuseSelf()
+		case "suspended": // as what cannot be born in its job
+			sys.createProcess = func(_, _ *uint16, _, _ *windows.SecurityAttributes, _ bool, _ uint32, _, _ *uint16, _ *windows.StartupInfo, _ *windows.ProcessInformation) error {
+				return errors.ErrUnsupported
+			}
 		case "stop-before-assign":
 			sys.assign = stopAt(sys.assign)
+		case "stop-after-birth":
+			create := sys.createProcess
+			sys.createProcess = func(path, line *uint16, p, th *windows.SecurityAttributes, inherit bool, flags uint32, env, dir *uint16, si *windows.StartupInfo, made *windows.ProcessInformation) error {
+				must(0, create(path, line, p, th, inherit, flags|windows.CREATE_SUSPENDED, env, dir, si, made))
+				return stopAt(nil)(0, made.Process)
+			}
 		case "stop-before-resume":
 			resume := sys.resume
 			sys.resume = func(p windows.Handle) error {

@@ -6,7 +6,9 @@
 // the process ends, however it ends, the kernel closes the handle and
 // terminates every process in the job (JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE). Each
 // backend is in a job of its own, nested in that one, from before its first
-// instruction: it is created suspended, assigned, and resumed. What a process in
+// instruction: born in it (PROC_THREAD_ATTRIBUTE_JOB_LIST) if it has no context and
+// no streams but this process's own, as under contain run; else created
+// suspended, assigned, and resumed. What a process in
 // a job starts is in the job as well. So the kernel keeps the promise; there is
 // no supervisor.
 //
@@ -114,7 +116,7 @@ func (strategy) Describe() registry.Description {
 			"a process with input or output that a driver does not complete ends late",
 			"with on-leader-exit leave, what is left stays in the service's job, since membership is for life, and ends with the service",
 			"with on-leader-exit wait, Process.Kill on the leader cannot be told from exit code 1 and leaves the rest running; a cancelled context ends it",
-			"where the service is in a job already and could not be put into its own (windows-already-in-job), or with SysProcAttr.ParentProcess, a service that is killed while it starts a backend can leave one suspended process that has run no instruction",
+			"where the service is in a job already and could not be put into its own (windows-already-in-job), or with SysProcAttr.ParentProcess, a service that is killed while it starts a backend with a context or with streams of its own can leave one suspended process that has run no instruction",
 			"a process in these jobs, the service included, ends at an unhandled exception without Windows Error Reporting: no dialog, no crash dump (LocalDumps), no just-in-time debugger",
 			"there is no graceful end but CTRL_BREAK, for backends with CREATE_NEW_PROCESS_GROUP on the service's console",
 			"the service itself is not bound to its parent",

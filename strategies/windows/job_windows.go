@@ -129,6 +129,13 @@ func (in *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (regist
 	if err != nil {
 		return nil, failed(op, err)
 	}
+	if born, err := b.born(cmd); err != nil {
+		b.finish()
+		return nil, failed(op, err)
+	} else if born {
+		watch.add(b)
+		return b, nil
+	}
 	if err := b.startSuspended(cmd); err != nil {
 		b.finish()
 		return nil, err // as exec.Cmd.Start reports it
@@ -159,7 +166,7 @@ func (in *installation) Close(ctx context.Context) error {
 		select {
 		case <-b.done:
 		case <-ctx.Done():
-			left = append(left, fmt.Sprint(b.pid))
+			left = append(left, fmt.Sprint(b.PID()))
 		}
 	}
 	if left != nil {

@@ -68,12 +68,14 @@ func TestOwnerKilledWhileStarting(t *testing.T) {
 		owner    string
 		survives bool
 	}{
-		{"stop-before-assign install", false},
-		{"stop-before-resume install", false},
-		{"stop-before-resume refused install", false},
+		{"suspended stop-before-assign install", false},
+		{"suspended stop-before-resume install", false},
+		{"suspended stop-before-resume refused install", false},
+		{"stop-after-birth install", false},
+		{"stop-after-birth refused install", false},
 		// The control, and a declared limit: nothing holds the process yet, and it
 		// has run nothing.
-		{"stop-before-assign refused install", true},
+		{"suspended stop-before-assign refused install", true},
 	} {
 		t.Run(strings.ReplaceAll(tt.owner, " ", "-"), func(t *testing.T) {
 			cmd := role("owner", envOwner+"="+tt.owner)
@@ -486,6 +488,9 @@ func TestStartErrorsAreExecs(t *testing.T) {
 		if _, err := in.Start(cmd, registry.StartOptions{}); err == nil {
 			t.Error("started twice")
 		}
+		if cmd.Start() == nil {
+			t.Error("started twice, the second time outside of any job of ours")
+		}
 		if err := cmd.Wait(); err != nil {
 			t.Error(err)
 		}
@@ -540,9 +545,12 @@ func TestHandlesAreNotInheritable(t *testing.T) {
 func TestNoHandleLeak(t *testing.T) {
 	isolated(t, func(t *testing.T) {
 		in := mustInstall(t)
-		start := func() {
+		start := func(i int) {
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), envRole+"=exit")
+			if i%2 == 0 { // with a pipe it is not born in its job
+				cmd.Stdout = io.Discard
+			}
 			p, err := in.Start(cmd, registry.StartOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -550,16 +558,16 @@ func TestNoHandleLeak(t *testing.T) {
 			cmd.Wait()
 			wantDone(t, p)
 		}
-		for range 10 { // what the runtime keeps
-			start()
+		for i := range 10 { // what the runtime keeps
+			start(i)
 		}
 		before := handleCount()
-		for range 200 {
-			start()
+		for i := range 100 {
+			start(i)
 		}
 		// Threads that the runtime adds have a few handles each.
 		if after := handleCount(); before == 0 || after > before+40 {
-			t.Errorf("%d handles before, %d after 200 backends", before, after)
+			t.Errorf("%d handles before, %d after 100 backends", before, after)
 		}
 	})
 }

@@ -34,7 +34,8 @@ type system struct {
 	resume    func(process windows.Handle) error
 	terminate func(job windows.Handle, exitCode uint32) error
 
-	reparseTag func(path string) uint32
+	reparseTag    func(path string) uint32
+	createProcess func(path, commandLine *uint16, process, thread *windows.SecurityAttributes, inherit bool, flags uint32, env, dir *uint16, si *windows.StartupInfo, made *windows.ProcessInformation) error
 
 	hasConsole func() error
 	ctrlEvent  func(event, group uint32) error
@@ -50,7 +51,8 @@ var sys = system{
 	resume:    resume,
 	terminate: windows.TerminateJobObject,
 
-	reparseTag: reparseTag,
+	reparseTag:    reparseTag,
+	createProcess: windows.CreateProcess,
 
 	hasConsole: hasConsole,
 	ctrlEvent:  windows.GenerateConsoleCtrlEvent,
