@@ -54,7 +54,6 @@ func (cgroup) Describe() registry.Description {
 			"owner and supervisor killed in the same instant leave what is not the leader, until the next Install in that cgroup ends it",
 			"while the service is stopped (SIGSTOP) a supervisor that is killed is not replaced: the service's end then leaves the same",
 			"a backend that may write to cgroups, such as root's, can move itself out by one write, as runc, cgexec and systemd-run --scope do: linux/subreaper keeps hold of those",
-			"a backend's cgroup has no controllers, so programs that look for cpu.max or memory.max of their own cgroup alone, such as Go's runtime and older JVMs, do not find the service's limits, which are in force: tell them (GOMAXPROCS, -XX:ActiveProcessorCount), or use linux/subreaper",
 			"the cgroup of a command that made others below it is left, without processes, if contain run is SIGKILLed, until the next contain run or Install there",
 			"work asked of others (systemd-run, dockerd, at, cron) was never inside",
 			"a process in uninterruptible sleep ends when it leaves that state",
