@@ -311,7 +311,7 @@ func givesCommandBack(t *trial) error {
 	}
 	b.let()
 	if b.cmd.Process == nil {
-		return errors.New("Process is nil")
+		return errors.New("cmd.Process is nil")
 	}
 	if _, err := t.in.Start(b.cmd, registry.StartOptions{}); err == nil {
 		return errors.New("it can be started again")
