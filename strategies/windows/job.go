@@ -48,13 +48,13 @@
 //
 // # What was run
 //
-// The tests run under Wine: kill-on-close with the owner terminated, panicking
+// The tests run under Wine 10: kill-on-close with the owner terminated, panicking
 // and exiting, nesting, breakaway allowed and refused, by this process's job and
-// by one around it, each failure on the way
-// into a job, and a lost message. Not run there, and resting on Microsoft's
-// pages, are CTRL_BREAK, the crash dialog, and the refusal to nest in a job with
-// user-interface limits. NtResumeProcess, which lets a backend run, is in every
-// Windows since XP and has no page.
+// by one around it, birth in a job, each failure on the way into one, and a lost
+// message. Not run there, and resting on Microsoft's pages, are CTRL_BREAK, the
+// crash dialog, app execution aliases, and the refusal to nest in a job with
+// user-interface limits. NtResumeProcess, which lets a suspended backend run, is in
+// every Windows since XP and has no page.
 //
 // # References
 //
