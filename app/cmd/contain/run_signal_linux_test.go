@@ -185,7 +185,7 @@ func TestRunGroup(t *testing.T) {
 			_ = p.cmd.Process.Kill()
 		}
 		live := newLiveness(t)
-		p := start(t, live.carry(s.run("--group", "--", "sh", "-c", `trap "echo bye; exit 3" TERM; echo ready; sleep 1000; :`)))
+		p := start(t, live.carry(s.run("--group", "--", "sh", "-c", `trap "echo bye; exit 3" TERM; sh -c "echo ready; exec sleep 1000"; :`)))
 		p.expect("ready")
 		p.send(unix.SIGTERM)
 		p.expect("bye")
