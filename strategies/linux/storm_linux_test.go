@@ -135,9 +135,6 @@ func stormOwnerRole() {
 	start := starterOf(os.Getenv(strategyEnv), registry.InstallOptions{})
 	cmd := role("storm")
 	cmd.ExtraFiles = []*os.File{os.NewFile(3, "liveness"), os.NewFile(stormStop, "stop")}
-	if user, err := strconv.Atoi(os.Getenv(stormUser)); err == nil && user != os.Getuid() {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(user), Gid: uint32(user)}}
-	}
 	must(start(cmd))
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 }
@@ -149,6 +146,11 @@ func stormRole() {
 	must(unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: room, Max: room}))
 	size, err := strconv.Atoi(os.Getenv(stormSize))
 	must(err)
+	// Only now: the file of this program may be one that the user cannot execute.
+	if user, err := strconv.Atoi(os.Getenv(stormUser)); err == nil && user != os.Getuid() {
+		must(syscall.Setgid(user))
+		must(syscall.Setuid(user))
+	}
 	must(unix.Pipe2(stormStart[:], unix.O_CLOEXEC))
 	stormEnd = stormSeconds() + uintptr(stormLife)
 	runtime.LockOSThread()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,20 +55,22 @@ func (s *setting) launch(t testing.TB, v victim) *launched {
 	return l
 }
 
-// calibrate measures how long it takes from the start to the command's first line.
+// calibrate measures how long it takes from the start to the command's first line: the
+// median, for on a busy host the longest is of another kind.
 func (s *setting) calibrate(t testing.TB, v victim) time.Duration {
 	t.Helper()
-	var longest time.Duration
-	for range 5 {
+	took := make([]time.Duration, 5)
+	for i := range took {
 		began := time.Now()
 		l := s.launch(t, v)
 		l.live.expect("leader")
-		longest = max(longest, time.Since(began))
+		took[i] = time.Since(began)
 		_ = l.top.Process.Kill()
 		_ = l.top.Wait()
 		l.live.wantGone()
 	}
-	return longest
+	slices.Sort(took)
+	return took[len(took)/2]
 }
 
 // TestRunWindow: a SIGKILL at any moment while contain run starts a command
@@ -95,6 +98,19 @@ func TestRunWindow(t *testing.T) {
 				t.Logf("of %d tries %d hit within the window of about %v", tries, inside, window)
 				if left > 0 {
 					t.Errorf("%d of %d tries left processes", left, tries)
+				}
+				// A host that was busy while it was calibrated has another window now.
+				for more := 0; inside < tries/10 && more < tries; more++ {
+					if more%(tries/10) == 0 {
+						window = s.calibrate(t, v)
+					}
+					before, ok := s.hit(t, v, more, window)
+					if before {
+						inside++
+					}
+					if !ok {
+						t.Error("a later try left processes")
+					}
 				}
 				if inside < tries/10 {
 					t.Errorf("only %d of %d tries hit the window: the test shows little", inside, tries)
