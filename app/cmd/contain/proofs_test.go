@@ -20,10 +20,10 @@ type proofFile struct {
 	Proof                                       proof
 }
 
-// TestProofs keeps README's table of what was proved where, by what and when what the
+// TestProofs keeps the table of what was proved where, by what and when what the
 // files in .docs/proofs say.
 func TestProofs(t *testing.T) {
-	const file, begin, end = "../../../README.md", "TestProofs -update -->\n", "<!-- /proofs -->"
+	const file, begin, end = "../../../.docs/proof.md", "TestProofs -update -->\n", "<!-- /proofs -->"
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func TestProofs(t *testing.T) {
 			t.Fatal(err)
 		}
 	} else if !bytes.Equal(text, []byte(want)) {
-		t.Error("the table of proofs in README.md is not current; run go test ./app/cmd/contain -run TestProofs -update")
+		t.Error("the table of proofs in .docs/proof.md is not current; run go test ./app/cmd/contain -run TestProofs -update")
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,6 +14,35 @@ import (
 )
 
 var update = flag.Bool("update", false, "rewrite what is generated in README.md")
+
+// TestLinks: what README and the pages of .docs link to within the repository exists, and
+// README fits a few screens.
+func TestLinks(t *testing.T) {
+	const root = "../../../"
+	pages, err := filepath.Glob(root + ".docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatal(err, " no pages")
+	}
+	contributing, err := filepath.Glob(root + ".github/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	for _, page := range append(append(pages, contributing...), root+"README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range links.FindAllSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), string(link[1]))); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+		if lines := bytes.Count(text, []byte("\n")); page == root+"README.md" && lines > 150 {
+			t.Errorf("README.md has %d lines; what is evidence belongs into .docs", lines)
+		}
+	}
+}
 
 // TestReadme keeps the table of strategies in README.md what describe says.
 func TestReadme(t *testing.T) {
