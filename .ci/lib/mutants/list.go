@@ -90,7 +90,7 @@ var mutants = []mutant{
 		"		if r.fds[atParent].revents != 0 {\n			r.parentEnded()\n			r.signalLeader()\n		}\n", "		r.fds[atParent].fd = -1\n",
 		command, "^TestRunParentEnds"},
 	{"a guardian kills nobody", guardianFile,
-		"			r.signalChildren(r.KillSignal)\n", "",
+		"			if _, _, empty := endOrphansFunc(r, 0, -1, r.KillDeadline); !empty {\n", "			if endOrphansFunc == nil {\n",
 		command, "^TestRunBesideSidecar$/root/subreaper/^supervisor$"},
 	{"contain run's death is noticed by a pipe alone", launchFile,
 		"	r.Owner = r.Proxy ", "	r.Owner = -1 ",
