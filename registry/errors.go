@@ -25,6 +25,8 @@ var (
 	ErrNoStrategy = errors.New("no containment strategy")
 	// ErrLeft: processes are alive although they were ordered to end.
 	ErrLeft = errors.New("processes are left")
+	// ErrRunning: the leader has not ended, or its end has not been reported yet.
+	ErrRunning = errors.New("the command has not ended")
 	// ErrDuplicate: the name is registered already.
 	ErrDuplicate = errors.New("strategy registered twice")
 	// ErrInvalid: the strategy is nil or its description is not valid.

@@ -129,6 +129,31 @@ type Process interface {
 	Done() <-chan struct{}
 }
 
+// ExitReporter may be implemented by a [Process] whose cmd.Process is not the leader, so
+// that the status of the one may differ from that of the other. Where it is not
+// implemented, cmd.ProcessState is the leader's.
+type ExitReporter interface {
+	// ExitState returns how the leader ended, and waits for it until ctx is done: the
+	// error then wraps ErrRunning. Any other error says why nobody can know.
+	ExitState(ctx context.Context) (ExitState, error)
+}
+
+// An ExitState is how a leader ended.
+type ExitState struct {
+	// ExitCode is the exit code, or -1 if it died of Signal.
+	ExitCode int
+	// Signal is the number of the signal that it died of, or 0.
+	Signal int
+}
+
+// String returns "exit status N" or "signal N".
+func (s ExitState) String() string {
+	if s.Signal != 0 {
+		return fmt.Sprintf("signal %d", s.Signal)
+	}
+	return fmt.Sprintf("exit status %d", s.ExitCode)
+}
+
 // A Member is a process of a backend at the moment it was seen.
 type Member struct {
 	PID  int    `json:"pid"`

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/seed329817d7/contain/registry"
@@ -18,6 +20,7 @@ import (
 type Backend struct {
 	proc     registry.Process
 	path     string
+	cmd      *exec.Cmd // nil if it was wrapped, so that one that is never started can be collected
 	strategy string
 	grace    time.Duration
 	// endsWithLeader: what the leader leaves behind is ended.
@@ -53,6 +56,48 @@ func (b *Backend) PID() int { return b.proc.PID() }
 // Signal sends sig to the leader. Once the leader has exited the error is
 // os.ErrProcessDone.
 func (b *Backend) Signal(sig os.Signal) error { return b.proc.Signal(sig) }
+
+// ExitState returns how the leader ended, whatever cmd.Wait says: where cmd.Process is not
+// the leader but a proxy for it (see PID) and was killed when the leader had just ended by
+// itself, cmd.ProcessState has the end of the proxy.
+//
+// It is to be called after cmd.Wait. Until the leader's end is known the error wraps
+// ErrRunning; it is known a moment after cmd.Wait has returned, and at the latest when
+// Done is closed. Any other error says why nobody knows.
+func (b *Backend) ExitState() (registry.ExitState, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return b.exitState(ctx)
+}
+
+func (b *Backend) exitState(ctx context.Context) (registry.ExitState, error) {
+	if r, ok := b.proc.(registry.ExitReporter); ok {
+		return r.ExitState(ctx)
+	}
+	fail := func(err error) (registry.ExitState, error) {
+		return registry.ExitState{}, &registry.Error{Op: fmt.Sprintf("exit state of %s (pid %d)", b.path, b.PID()), Strategy: b.strategy, Err: err}
+	}
+	switch {
+	case b.cmd == nil:
+		return fail(fmt.Errorf("see cmd.ProcessState of the wrapped command: %w", errors.ErrUnsupported))
+	case b.cmd.ProcessState == nil:
+		return fail(fmt.Errorf("%w, or cmd.Wait has not returned", registry.ErrRunning))
+	}
+	return stateOf(b.cmd.ProcessState), nil
+}
+
+// stateOf returns what a leader's own process state says.
+func stateOf(p *os.ProcessState) registry.ExitState {
+	s := registry.ExitState{ExitCode: p.ExitCode()}
+	// syscall.WaitStatus of every system that has signals, and of Windows.
+	if ws, ok := p.Sys().(interface {
+		Signaled() bool
+		Signal() syscall.Signal
+	}); ok && ws.Signaled() {
+		s.Signal = int(ws.Signal())
+	}
+	return s
+}
 
 // Contained returns nil if the backend was started contained, as every backend of
 // [Containment.Start] is. For a wrapped command it says why it has not been: it was not

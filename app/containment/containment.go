@@ -117,6 +117,7 @@ func (c *Containment) Start(cmd *exec.Cmd, opts ...StartOption) (*Backend, error
 		return nil, refuse(cmd, err)
 	}
 	b := s.track(cmd.Path, p)
+	b.cmd = cmd
 	b.endsWithLeader = o.OnLeaderExit != Wait && o.OnLeaderExit != Leave
 	return b, nil
 }

@@ -18,6 +18,8 @@ var (
 	ErrParentNotWatched = errors.New("this process may not open its parent to watch it; do not ask to die with it")
 	// ErrLeft: processes of a backend are alive although they were ordered to end.
 	ErrLeft = registry.ErrLeft
+	// ErrRunning: see [Backend.ExitState].
+	ErrRunning = registry.ErrRunning
 )
 
 // compose returns nil if all errs are nil, else one error that prints on one

@@ -12,7 +12,8 @@ import (
 )
 
 // Run starts cmd as [Containment.Start] does and waits for it, in place of cmd.Run: the
-// error is that of cmd.Wait. When it returns, nothing is left of the command, unless
+// error is that of cmd.Wait, but for a command whose status that does not have, see
+// [Backend.ExitState]: then it is nil if the exit code is 0, or an [*ExitError]. When it returns, nothing is left of the command, unless
 // OnLeaderExit said so or the strategy reaches the first process only; if something
 // that was to end cannot be ended, the error wraps ErrLeft.
 //
@@ -76,7 +77,7 @@ func (b *Backend) wait(cmd *exec.Cmd) error {
 	}
 	err := cmd.Wait()
 	if !b.endsWithLeader {
-		return err
+		return b.leadersOwn(err)
 	}
 	if !waitFor(context.Background(), b.Done(), 2*registry.SupervisorKillDeadline) {
 		left, membersErr := b.proc.Members()
@@ -86,8 +87,41 @@ func (b *Backend) wait(cmd *exec.Cmd) error {
 			Err:      compose(fmt.Errorf("%w: %s", ErrLeft, memberList(left)), membersErr),
 		})
 	}
-	return err
+	return b.leadersOwn(err)
 }
+
+// leadersOwn returns err unless that is about the end of cmd.Process, and the leader
+// ended otherwise.
+func (b *Backend) leadersOwn(err error) error {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), registry.SupervisorKillDeadline)
+	defer cancel()
+	state, unknown := b.exitState(ctx)
+	if unknown != nil || state == stateOf(exit.ProcessState) {
+		return err
+	}
+	if state == (registry.ExitState{}) {
+		return nil
+	}
+	return &ExitError{State: state, err: exit}
+}
+
+// An ExitError is what [Containment.Run] returns of a command that failed, where the
+// *exec.ExitError that it wraps has the status of cmd.Process, which was killed after
+// the command had ended.
+type ExitError struct {
+	State registry.ExitState // the command's own
+	err   *exec.ExitError
+}
+
+// Error returns "exit status N" or "signal N".
+func (e *ExitError) Error() string { return e.State.String() }
+
+// Unwrap returns the error of cmd.Wait.
+func (e *ExitError) Unwrap() error { return e.err }
 
 // excerpt keeps the beginning and the end of what is written to it.
 type excerpt struct {

@@ -1,11 +1,17 @@
 package containment_test
 
 import (
+	"context"
+	"errors"
+	"io"
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/seed329817d7/contain/app/containment"
+	"github.com/seed329817d7/contain/registry"
 	"github.com/seed329817d7/contain/strategies/linux"
+	"github.com/seed329817d7/contain/strategies/noop"
 )
 
 func subreaper() containment.Config {
@@ -27,5 +33,71 @@ func TestOutputEndsHolder(t *testing.T) {
 	out, err := c.Output(cmd)
 	if err != nil || string(out) != "out" {
 		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// TestRunReportsLeader: a command that has ended by itself, and whose proxy is killed at
+// that moment, has ended as it ended.
+func TestRunReportsLeader(t *testing.T) {
+	c := install(t, subreaper())
+	lost := 0
+	for i := range 40 {
+		want := registry.ExitState{ExitCode: i % 2 * 7}
+		name := []string{"exit-0", "exit-7"}[i%2]
+		ctx, cancel := context.WithCancel(t.Context())
+		like := command(t, name)
+		cmd := exec.CommandContext(ctx, like.Path)
+		cmd.Env = append(like.Env, "GORACE=atexit_sleep_ms=0")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, _ = io.Copy(io.Discard, out)
+			cancel() // which kills the proxy
+		}()
+		opt := []registry.LeaderExit{containment.Kill, containment.Wait}[i/2%2]
+		err = c.Run(cmd, containment.OnLeaderExit(opt))
+		got := registry.ExitState{ExitCode: -1}
+		var own *containment.ExitError
+		var exit *exec.ExitError
+		switch {
+		case err == nil, errors.Is(err, context.Canceled): // the latter as cmd.Wait, if the proxy was gone
+			got = registry.ExitState{}
+		case errors.As(err, &own):
+			got = own.State
+		case errors.As(err, &exit):
+			got.ExitCode = exit.ExitCode()
+		}
+		if got != want {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+		if cmd.ProcessState.ExitCode() != want.ExitCode {
+			lost++
+		}
+	}
+	t.Logf("of 40, cmd.ProcessState had another status in %d", lost)
+}
+
+// TestBackendExitState: the leader's status is there under every strategy, and not before
+// it has ended.
+func TestBackendExitState(t *testing.T) {
+	for _, name := range []string{linux.SubreaperName, noop.Name} {
+		c := install(t, containment.Config{Strategy: name, OutliveParent: true})
+		cmd := command(t, "exit-7")
+		b, err := c.Start(cmd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == noop.Name {
+			if s, err := b.ExitState(); !errors.Is(err, containment.ErrRunning) {
+				t.Errorf("%s, before Wait: %v, %v", name, s, err)
+			}
+		}
+		_ = cmd.Wait()
+		<-b.Done()
+		if s, err := b.ExitState(); err != nil || s != (registry.ExitState{ExitCode: 7}) {
+			t.Errorf("%s: %v, %v", name, s, err)
+		}
 	}
 }

@@ -52,6 +52,8 @@ func (autokill) Describe() registry.Description {
 			"under an owner without CAP_SYS_ADMIN it has no_new_privs, and is in a user namespace where only its own uid and gid exist: setuid programs gain nothing, files of others belong to nobody, setgroups is denied",
 			"whoever has a copy of the pidfd extends the life of the tree: a child that the service forks has one until its exec, a process that took it by pidfd_getfd(2) for as long as it likes; then only the supervisor is left, which ends the tree when it sees the owner's end",
 			"a process in uninterruptible sleep, or in a frozen cgroup, ends when it leaves that state",
+			statusLimit + "; before Linux 6.15 it may be unknown",
+			groupLimit,
 			"work asked of others (systemd-run, dockerd, at, cron) was never in the namespace",
 			"what a leader leaves cannot be let go, nor waited for but by contain run",
 		}, bindLimits...),

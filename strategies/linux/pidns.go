@@ -50,6 +50,8 @@ func (pidns) Describe() registry.Description {
 			"the backend sees other PIDs than its owner does, and a fresh /proc",
 			"under an unprivileged owner it is in a user namespace where only its own uid and gid exist: setuid programs gain nothing, files of others belong to nobody, setgroups is denied",
 			"a process in uninterruptible sleep, or in a frozen cgroup, ends when it leaves that state",
+			statusLimit + "; before Linux 6.15 it may be unknown",
+			groupLimit,
 			"work asked of others (systemd-run, dockerd, at, cron) was never in the namespace",
 			"a command that something else starts cannot be wrapped, and what a leader leaves cannot be let go, nor waited for but by contain run",
 		}, bindLimits...),

@@ -77,6 +77,8 @@ func (subreaper) Describe() registry.Description {
 			"a process that gained privileges which the supervisor lacks (a setuid program under an unprivileged service) cannot be killed by it",
 			"a process in uninterruptible sleep, or in a frozen cgroup, ends when it leaves that state",
 			stormLimit,
+			statusLimit,
+			groupLimit,
 			"work asked of others (systemd-run, dockerd, at, cron) was never below the supervisor",
 			"a leader that executes a setuid, setgid or file-capability program loses the signal that ends it if owner and supervisor die at once",
 		}, bindLimits...),

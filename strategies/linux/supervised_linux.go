@@ -251,6 +251,8 @@ type handshake struct {
 	files   []int // go with the block
 	proxy   int   // its PID, once it has said hello
 	way     entry.Way
+	ended   bool // the leader, before its start was reported
+	status  uint32
 	tie     *os.File // the supervisor ends when this is closed; nil if it is not tied
 }
 
@@ -383,6 +385,8 @@ func (h *handshake) exchange() (supervisor.Message, error) {
 				return none, execError(h.path, errno)
 			}
 			return none, fail(&supervisor.StartError{Step: step, Err: errno})
+		case supervisor.OpLeader:
+			h.ended, h.status = true, m.A
 		case supervisor.OpReady, supervisor.OpStarted:
 			if h.tie == nil && h.owner.tied() {
 				return none, fail(errors.New("it has not handed over the pidfd that it is tied to"))
@@ -481,6 +485,8 @@ type tree struct {
 	cmd      *exec.Cmd
 	backends *backends.Set
 	done     chan struct{}
+	ended    chan struct{} // closed when state is known, or will never be
+	endOnce  sync.Once
 
 	mu         sync.Mutex
 	begun      bool // the proxy runs
@@ -488,6 +494,9 @@ type tree struct {
 	supervisor proctree.Process
 	reap       int  // a pidfd of the supervisor, -1 if another will reap it
 	exited     bool // the leader
+	pidfd      int  // of a leader that its supervisor may not outlive, or -1
+	state      registry.ExitState
+	stateKnown bool
 	lost       bool // proxy and supervisor ended without a report
 	wrapped    *wrapped
 	// clean, if not nil, ends and removes what the strategy made for this backend.
@@ -495,15 +504,19 @@ type tree struct {
 }
 
 func newTree(h *handshake, cmd *exec.Cmd, b *backends.Set) *tree {
-	return &tree{h: h, cmd: cmd, backends: b, done: make(chan struct{}), reap: -1}
+	return &tree{h: h, cmd: cmd, backends: b, done: make(chan struct{}), ended: make(chan struct{}), reap: -1, pidfd: -1}
 }
 
 func (t *tree) started(m supervisor.Message) {
+	if t.h.ended {
+		t.leaderEnded(t.h.status)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.begun, t.leader = true, int(m.A)
 	if t.h.owner.initFlags != 0 {
 		t.supervisor, t.leader = initAndLeader(t.h.proxy)
+		t.pidfd = childPidfd(t.leader, t.supervisor)
 		return // an init does not survive its proxy
 	}
 	defer func() { t.reap = adoptable(t.supervisor.PID) }()
@@ -587,6 +600,7 @@ func namespacePIDs(pid int) []string {
 func (t *tree) follow() {
 	defer t.collect()
 	defer close(t.done)
+	defer t.noMoreKnown()
 	defer t.backends.Remove(t)
 	if t.clean != nil {
 		defer retry(t.clean)
@@ -601,9 +615,7 @@ func (t *tree) follow() {
 		}
 		switch m.Op {
 		case supervisor.OpLeader:
-			t.mu.Lock()
-			t.exited = true
-			t.mu.Unlock()
+			t.leaderEnded(m.A)
 		case supervisor.OpEmpty:
 			return
 		}
@@ -629,6 +641,12 @@ func (t *tree) lose() {
 		_ = t.cmd.Process.Signal(syscall.SIGCONT)
 	}
 	awaitInit(init)
+	t.mu.Lock()
+	fd := t.pidfd
+	t.mu.Unlock()
+	if status, ok := exitStatus(fd); ok {
+		t.leaderEnded(status)
+	}
 }
 
 // awaitInit returns when nothing is left of a PID namespace whose init is ending. An

@@ -32,7 +32,8 @@ const (
 	OpStarted
 	// OpFailed: the leader could not be started; A is the Step, B the errno.
 	OpFailed
-	// OpLeader: the leader has ended; A is its wait status.
+	// OpLeader: the leader has ended; A is its wait status. It may come before OpStarted, and
+	// more than once: the first counts.
 	OpLeader
 	// OpMirror: the proxy is to end as the leader did; A is the leader's wait
 	// status, B a set of MirrorEnds and MirrorInterrupted.

@@ -390,6 +390,7 @@ func (p *proxy) reap() {
 func (p *proxy) takeOver() {
 	status, _, empty := Raw.EndOrphans(p.leader, -1, Raw.KillDeadline)
 	p.status = status
+	writeMessage(p.channel, OpLeader, status, 0) // of a leader that has been reported, the first counts
 	if !empty {
 		writeMessage(p.channel, OpLate, 0, 0)
 	}

@@ -120,6 +120,7 @@ type progress struct {
 	leader          int
 	leaderExited    bool
 	leaderReported  bool
+	announced       bool // the owner knows its status, see announce
 	leaderStopped   bool
 	stopChanged     bool
 	leaderStatus    uint32

@@ -394,6 +394,9 @@ func (r *Supervisor) loop() {
 		if r.killing {
 			r.killChildren()
 		}
+		if r.InitFlags != 0 && r.Channel >= 0 && !r.announced && r.ended(r.leader) {
+			r.announce()
+		}
 		r.reap() // before what follows: what is done with a signal depends on what the leader does
 		if r.fds[atParent].revents != 0 {
 			r.parentEnded()
@@ -879,6 +882,15 @@ func (r *Supervisor) nameNext() int {
 // words, at the next that is aligned to a pointer.
 const siginfoPID = (3*4 + unsafe.Sizeof(uintptr(0)) - 1) / unsafe.Sizeof(uintptr(0)) * unsafe.Sizeof(uintptr(0)) / 4
 
+// siginfoCode is the place of si_code: si_signo and si_errno come before it.
+const siginfoCode = 2
+
+// si_code of what waitid says of a child that has ended, sigaction(2).
+const (
+	_CLD_EXITED = 1
+	_CLD_DUMPED = 3
+)
+
 // siginfoStatus is the place of si_status: si_pid and si_uid come before it.
 const siginfoStatus = siginfoPID + 2
 
@@ -1021,6 +1033,24 @@ func (r *Supervisor) leaderEnded() {
 		event = LeaderSIGKILLed
 	}
 	r.note(event)
+}
+
+// announce tells the owner how the leader has ended, before anything is done about that.
+// The kernel kills an init together with its proxy, and with it goes the status of a leader
+// that it has reaped; of one that it has not, the kernel may tell the owner.
+//
+//go:nosplit
+//go:norace
+func (r *Supervisor) announce() {
+	r.announced = true
+	status := uint32(r.upNext[siginfoStatus])
+	switch r.upNext[siginfoCode] {
+	case _CLD_EXITED:
+		status <<= 8
+	case _CLD_DUMPED:
+		status |= 0x80
+	}
+	writeMessage(r.Channel, OpLeader, status, 0)
 }
 
 // killChildren kills every child. Their children become ours when they die, so

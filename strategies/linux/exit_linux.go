@@ -1,0 +1,95 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/proctree"
+)
+
+// leaderEnded takes note of the leader's wait status. The first report counts: a
+// proxy that takes over may know less than the supervisor did.
+func (t *tree) leaderEnded(status uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.exited = true
+	if t.stateKnown {
+		return
+	}
+	ws := unix.WaitStatus(status)
+	t.state, t.stateKnown = registry.ExitState{ExitCode: ws.ExitStatus()}, true
+	if ws.Signaled() {
+		t.state.Signal = int(ws.Signal())
+	}
+	t.endOnce.Do(func() { close(t.ended) })
+}
+
+// noMoreKnown takes note that nobody will report the leader's end any more.
+func (t *tree) noMoreKnown() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pidfd >= 0 {
+		_ = unix.Close(t.pidfd)
+		t.pidfd = -1
+	}
+	t.endOnce.Do(func() { close(t.ended) })
+}
+
+// ExitState implements [registry.ExitReporter].
+func (t *tree) ExitState(ctx context.Context) (registry.ExitState, error) {
+	fail := func(err error) (registry.ExitState, error) {
+		return registry.ExitState{}, t.h.owner.error(fmt.Sprintf("exit state of %s (pid %d)", t.h.path, t.PID()), err)
+	}
+	select {
+	case <-t.ended: // also if ctx is done
+	default:
+		select {
+		case <-t.ended:
+		case <-ctx.Done():
+			return fail(fmt.Errorf("%w: %w", registry.ErrRunning, context.Cause(ctx)))
+		}
+	}
+	t.mu.Lock()
+	state, known, begun := t.state, t.stateKnown, t.begun
+	t.mu.Unlock()
+	switch {
+	case known:
+		return state, nil
+	case !begun:
+		return fail(errNotStarted)
+	}
+	return fail(errStateUnknown)
+}
+
+// errStateUnknown is about a leader whose supervisor was killed.
+var errStateUnknown = fmt.Errorf("its supervisor was killed before it could report it, and the kernel does not tell (Linux 6.15 does): %w", unix.ENODATA)
+
+// childPidfd returns a pidfd of a child of parent, -1 where there is none.
+func childPidfd(pid int, parent proctree.Process) int {
+	if pid == 0 {
+		return -1
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return -1
+	}
+	if p, err := proctree.Lookup(pid); err != nil || p.PPID != parent.PID { // the number may be another's by now
+		_ = unix.Close(fd)
+		return -1
+	}
+	return fd
+}
+
+// exitStatus returns the wait status of a process that has been reaped by whomever, as
+// PIDFD_INFO_EXIT has it since Linux 6.15.
+func exitStatus(pidfd int) (status uint32, ok bool) {
+	if pidfd < 0 {
+		return 0, false
+	}
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	err := unix.IoctlPidfdInfo(pidfd, &info)
+	return uint32(info.Exit_code), err == nil && info.Mask&unix.PIDFD_INFO_EXIT != 0
+}
