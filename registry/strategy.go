@@ -58,6 +58,13 @@ type Installation interface {
 	Close(ctx context.Context) error
 }
 
+// Supervised may be implemented by an [Installation] whose supervisors can begin in more
+// than one way.
+type Supervised interface {
+	// SupervisorWay returns the way in which they begin here.
+	SupervisorWay() string
+}
+
 // LeaderExit says what becomes of a backend's other processes when its leader exits.
 type LeaderExit int
 

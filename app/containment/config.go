@@ -115,7 +115,7 @@ func (c Config) install(ctx context.Context) (*session, error) {
 	if err := c.bindToParent(in.Cleanup()); err != nil {
 		return nil, compose(err, in.Close(context.WithoutCancel(ctx)))
 	}
-	c.announce(ctx, res)
+	c.announce(ctx, res, in)
 	return newSession(c, res, in), nil
 }
 

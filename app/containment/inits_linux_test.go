@@ -50,7 +50,11 @@ func TestNoInitOfTheServiceRuns(t *testing.T) {
 			if got := run("again", ""); !strings.Contains(got, `"banner\n" exit status 3, audit ""`) {
 				t.Errorf("the control does no harm, so the rest shows nothing: %s", got)
 			}
-			const want = "banner\nbackend \"ran\\n\" <nil>, audit \"kept\\n\"\n"
+			way := "first-init"
+			if name == "entry" {
+				way = name
+			}
+			want := "banner\nby " + way + ", logged true\nbackend \"ran\\n\" <nil>, audit \"kept\\n\"\n"
 			for _, s := range registry.Default().Candidates(registry.PlatformLinux) {
 				d := s.Describe()
 				if err := registry.Probe(t.Context(), s); err != nil || d.Supervisor == nil {

@@ -132,7 +132,7 @@ func (r *run) tryOne(ctx context.Context, s registry.Strategy, d registry.Descri
 
 func (r *run) warnIfWeak(ctx context.Context, d registry.Description) {
 	if weak(d) {
-		r.cfg.announce(ctx, r.resolution(ctx, d))
+		r.cfg.announce(ctx, r.resolution(ctx, d), nil)
 	}
 }
 
@@ -158,7 +158,7 @@ func (r *run) resolution(ctx context.Context, d registry.Description) registry.R
 func (r *run) started(ctx context.Context, d registry.Description) {
 	r.begun = true
 	if !weak(d) && r.cfg.logger().Enabled(ctx, slog.LevelInfo) {
-		r.cfg.announce(ctx, r.resolution(ctx, d))
+		r.cfg.announce(ctx, r.resolution(ctx, d), nil)
 	}
 	if r.opts.Started != nil {
 		r.opts.Started()

@@ -36,6 +36,9 @@ type Status struct {
 	Limits     []string             `json:"limits"`
 	// Supervisor is the contract of the strategy's supervisor, nil where there is none.
 	Supervisor *registry.SupervisorContract `json:"supervisor,omitempty"`
+	// SupervisorWay is how the supervisors of Strategy begin: "entry", before the Go runtime,
+	// or "first-init"; "" where there is no choice.
+	SupervisorWay string `json:"supervisorWay,omitempty"`
 	// Skipped says why nothing better is in force.
 	Skipped []Skipped `json:"skipped"`
 	// Backends is how many backends are not known to be gone.
@@ -66,6 +69,7 @@ func (c *Containment) Status() Status {
 	}
 	d := s.res.Description.Clone()
 	st.Strategy, st.Supervisor = d.Name, d.Supervisor
+	st.SupervisorWay = supervisorWay(s.in)
 	st.Guarantees = append(st.Guarantees, d.Guarantees...)
 	st.Limits = append(st.Limits, d.Limits...)
 	for _, skip := range s.res.Skipped {
@@ -104,11 +108,21 @@ func (c *Containment) Skipped() []registry.Skip {
 	return nil
 }
 
+func supervisorWay(in registry.Installation) string {
+	if s, ok := in.(registry.Supervised); ok {
+		return s.SupervisorWay()
+	}
+	return ""
+}
+
 // announce writes the one line about what is in force.
-func (c Config) announce(ctx context.Context, res registry.Resolution) {
+func (c Config) announce(ctx context.Context, res registry.Resolution, in registry.Installation) {
 	attrs := []slog.Attr{slog.String("strategy", res.Description.Name)}
 	for _, e := range []registry.Event{registry.EventOwnerKilled, registry.EventBothKilled} {
 		attrs = append(attrs, slog.String(string(e), level(res.Description, e)))
+	}
+	if way := supervisorWay(in); way != "" {
+		attrs = append(attrs, slog.String("supervisor", way))
 	}
 	if len(res.Skipped) > 0 {
 		words := make([]string, len(res.Skipped))

@@ -151,6 +151,11 @@ type cgroupInstallation struct {
 
 func (i *cgroupInstallation) Cleanup() registry.Cleanup { return i.cleanup }
 
+// SupervisorWay implements [registry.Supervised].
+func (i *cgroupInstallation) SupervisorWay() string {
+	return probeKey{executable: i.service.installer.executable, watch: true}.way()
+}
+
 func (i *cgroupInstallation) Close(ctx context.Context) error {
 	return i.backends.Close(ctx, CgroupName)
 }

@@ -226,6 +226,7 @@ func (s *cgroupService) launch(ctx context.Context) (*handshake, *exec.Cmd, erro
 		h.close()
 		return nil, nil, err
 	}
+	probed.Store(probeKey{executable: s.installer.executable, watch: true}, h.way)
 	return h, cmd, nil
 }
 

@@ -157,13 +157,18 @@ func (i *supervised) tied() bool { return i.initFlags&entry.CloneTied != 0 }
 
 func (i *supervised) Cleanup() registry.Cleanup { return i.cleanup }
 
+// SupervisorWay implements [registry.Supervised].
+func (i *supervised) SupervisorWay() string {
+	return probeKey{i.executable, i.initFlags, false}.way()
+}
+
 func (i *supervised) Close(ctx context.Context) error {
 	return i.backends.Close(ctx, i.strategy)
 }
 
 // probe starts a supervisor without a backend: once for each executable.
 func (i *supervised) probe(ctx context.Context) error {
-	key := probeKey{i.executable, i.initFlags}
+	key := probeKey{i.executable, i.initFlags, false}
 	if _, done := probed.Load(key); done || ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -183,15 +188,24 @@ func (i *supervised) probe(ctx context.Context) error {
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	probed.Store(key, true)
+	probed.Store(key, h.way)
 	return nil
 }
 
-var probed sync.Map // of probeKey
+var probed sync.Map // of probeKey to entry.Way
 
 type probeKey struct {
 	executable string
 	initFlags  uint64
+	watch      bool // linux/cgroup's
+}
+
+// way returns the way in which the helper began, "" if it has not.
+func (k probeKey) way() string {
+	if way, ok := probed.Load(k); ok {
+		return way.(entry.Way).String()
+	}
+	return ""
 }
 
 func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {

@@ -4,12 +4,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
+	"strings"
 
 	"github.com/seed329817d7/contain/app/containment"
 	"github.com/seed329817d7/contain/app/containment/testdata/hostinits/audit"
@@ -33,12 +35,15 @@ func start(strategy, how string) (string, error) {
 		out, err := cmd.Output()
 		return string(out), err
 	}
+	var log bytes.Buffer
 	c, err := containment.Install(context.Background(), containment.Config{
-		Strategy: strategy, OutliveParent: true, Logger: slog.New(slog.DiscardHandler),
+		Strategy: strategy, OutliveParent: true, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if err != nil {
 		return "", err
 	}
+	way := c.Status().SupervisorWay
+	fmt.Printf("by %s, logged %t\n", way, strings.Contains(log.String(), " supervisor="+way))
 	defer c.Close(context.Background())
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
