@@ -43,7 +43,7 @@ var mutants = []mutant{
 		linux, "^TestKilledLeaderTakesTheTree$"},
 	{"what waits does not hear of the owner's end", machineFile,
 		"		case OwnerGone, StopOrdered: // the proxy has gone by itself\n", "		case StopOrdered: // the proxy has gone by itself\n",
-		linux, "^TestOnLeaderExit$"},
+		linux, "^TestOwnerEndsWhatWaits$"},
 	{"whoever asked the end lets go all the same", machineFile,
 		"				m.OnLeaderExit = LeaderExitWait\n", "				m.OnLeaderExit = LeaderExitLeave\n",
 		linux, "^TestTerminateLetsNobodyGo$"},
