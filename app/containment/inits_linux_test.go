@@ -50,6 +50,18 @@ func TestNoInitOfTheServiceRuns(t *testing.T) {
 			if got := run("again", ""); !strings.Contains(got, `"banner\n" exit status 3, audit ""`) {
 				t.Errorf("the control does no harm, so the rest shows nothing: %s", got)
 			}
+			trace := exec.Command(bin, "again", "")
+			trace.Env, trace.Dir = append(os.Environ(), "HOST=1", "GODEBUG=inittrace=1"), t.TempDir()
+			inits, err := trace.CombinedOutput()
+			if err != nil {
+				t.Error(err)
+			}
+			first := strings.Index(string(inits), "init github.com/seed329817d7/contain/strategies/internal/entry @")
+			for _, other := range []string{"syscall", "os", "github.com/seed329817d7/contain/app/containment/testdata/hostinits/audit"} {
+				if at := strings.Index(string(inits), "init "+other+" @"); first < 0 || at < first {
+					t.Errorf("package %s is initialised before entry, or one of them is not:\n%s", other, inits)
+				}
+			}
 			way := "first-init"
 			if name == "entry" {
 				way = name

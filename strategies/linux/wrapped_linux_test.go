@@ -76,6 +76,10 @@ func TestWrappedIsChanged(t *testing.T) {
 		{name: "status", script: "exit 7"},
 		{name: "death by a signal", script: "kill -USR1 $$"},
 		{name: "Setsid", script: "ps -o tty= -p $$", change: func(_ *testing.T, c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }},
+		{name: "Setsid and Setctty", script: "(: </dev/tty) && echo has a terminal; ps -o stat= -p $$ | grep -c +", change: func(t *testing.T, c *exec.Cmd) {
+			c.Stdin = terminal(t) // as github.com/creack/pty does
+			c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		}},
 		{name: "Credential", script: "id -u; id -g; id -G", root: true, change: func(_ *testing.T, c *exec.Cmd) {
 			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534, Groups: []uint32{7}}}
 		}},
