@@ -136,9 +136,12 @@ func endThreads() {
 	dir := sys(_SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&taskDir[0])), _O_RDONLY|_O_CLOEXEC, 0, 0)
 	pause := timespec{0, 20e3}
 	// A thread of a C library may block every signal; it is left to itself, after a second.
+	// The handler stays, see resetHandlers: such a thread may come to take the signal yet, on
+	// a busy host one that was only about to begin.
 	until := nowMillis(&Raw.ts) + 1000
+	others := 1
 	for rounds := 0; nowMillis(&Raw.ts) < until; rounds++ {
-		others := 0
+		others = 0
 		sys(_SYS_LSEEK, uintptr(dir), 0, _SEEK_SET, 0, 0)
 		for {
 			n := sys(_SYS_GETDENTS64, uintptr(dir), uintptr(unsafe.Pointer(&Raw.buf[0])), uintptr(len(Raw.buf)), 0, 0)
@@ -161,6 +164,9 @@ func endThreads() {
 		}
 	}
 	closeFD(dir)
+	if others != 0 { // their stacks are there
+		self.goMemorySize = 0
+	}
 }
 
 var taskDir = [...]byte{'/', 'p', 'r', 'o', 'c', '/', 's', 'e', 'l', 'f', '/', 't', 'a', 's', 'k', 0}
@@ -171,13 +177,15 @@ const (
 	direntName = 19
 )
 
-// resetHandlers takes the Go runtime's handlers off. What is ignored stays ignored.
+// resetHandlers takes the Go runtime's handlers off. What is ignored stays ignored. That of
+// endThreads stays until an exec, or else the action for a thread that is left would be to end
+// the process.
 //
 //go:nosplit
 //go:norace
 func resetHandlers() {
 	for sig := 1; sig <= NumSig; sig++ {
-		if disposition(sig, &Raw.act) > sigIgn {
+		if sig != _SIGSTKFLT && disposition(sig, &Raw.act) > sigIgn {
 			setDisposition(sig, sigDfl, &Raw.act)
 		}
 	}
