@@ -38,6 +38,7 @@ type backend struct {
 	job        windows.Handle // 0 once done
 	leader     windows.Handle // held until done, so that its PID is not used again
 	leaderGone bool
+	birth      bool // the leader is being created in the job
 	ending     bool // the end of all was ordered
 }
 
@@ -213,6 +214,9 @@ func (b *backend) step(leaderExited, recheck bool) bool {
 // terminate orders the end of all members. The caller holds b.mu.
 func (b *backend) terminate() error {
 	b.ending = true
+	if b.birth {
+		return nil // setBirth does it
+	}
 	return sys.terminate(b.job, killedExitCode)
 }
 

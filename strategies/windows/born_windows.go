@@ -55,7 +55,7 @@ func (b *backend) born(cmd *exec.Cmd) (bool, error) {
 	if err := b.in.add(b); err != nil {
 		return false, err
 	}
-	if b.startInJob(cmd) != nil {
+	if b.bear(cmd) != nil {
 		b.in.remove(b)
 		return false, nil
 	}
@@ -66,6 +66,24 @@ func (b *backend) born(cmd *exec.Cmd) (bool, error) {
 	cmd.Process = process
 	cmd.Err = errStarted // exec.Cmd does not know, and would start it again
 	return true, nil
+}
+
+// bear is startInJob. An order to end that comes meanwhile is carried out after it:
+// a job that is ended while a process is created in it makes Wine's server crash.
+func (b *backend) bear(cmd *exec.Cmd) error {
+	b.setBirth(true)
+	err := b.startInJob(cmd)
+	b.setBirth(false)
+	return err
+}
+
+func (b *backend) setBirth(now bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.birth = now
+	if !now && b.ending && b.leader != 0 {
+		_ = b.terminate() // an error is met again at the next recheck
+	}
 }
 
 // startInJob starts cmd as a process that is in the job from its birth, so that it
