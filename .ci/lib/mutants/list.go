@@ -52,7 +52,7 @@ var mutants = []mutant{
 		"	r.check(StepSubreaper, sys(_SYS_PRCTL, _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))\n	if r.InitFlags == 0 {", "	if r.InitFlags == 0 {",
 		linux, "^TestOwnerEnds$"},
 	{"children are killed once", supervisorFile,
-		"		if r.killing {\n			r.killChildren()\n		}\n		r.reap()", "		r.reap()",
+		"		if r.killing {\n			r.killChildren()\n		}\n		if r.InitFlags", "		if r.InitFlags",
 		linux, "^TestOwnerEnds$"},
 	{"the signal that kills is SIGTERM", supervisorFile,
 		"	r.openChildren()\n	r.signalChildren(r.KillSignal)\n", "	r.openChildren()\n	r.signalChildren(uintptr(_SIGTERM))\n",

@@ -66,7 +66,7 @@ func (p *proxy) begin(h *helper) {
 	p.socket, r.Relay, r.Mirror = int(p.pair[0]), int(p.pair[1]), int(p.pair[1])
 	r.RelayWrite = p.socket
 	if e >= 0 {
-		e = sys(_SYS_PIPE2, uintptr(unsafe.Pointer(&p.pair)), _O_CLOEXEC, 0, 0, 0)
+		e = sys(_SYS_PIPE2, uintptr(unsafe.Pointer(&p.pair)), _O_CLOEXEC|_O_NONBLOCK, 0, 0, 0)
 		r.Status, r.StatusWrite = int(p.pair[0]), int(p.pair[1])
 	}
 	if e >= 0 && h.head.InitFlags&(_CLONE_NEWUSER|CloneTied) != 0 {

@@ -563,7 +563,9 @@ func (r *Supervisor) removeCgroup() bool {
 }
 
 // leaderExeced reads how the leader's start ended: a step and an errno, or the
-// end of the pipe, which exec has closed, or the leader's end.
+// end of the pipe, which exec has closed, or the leader's end. Whatever a leader that has
+// ended has said is there to be read; nothing is waited for, because another may hold
+// the pipe open: a contain run that its command has stopped before it could close it.
 //
 // In a cgroup it counts how far the leader came. Where cgroup.kill (Linux 5.14) was ever
 // written to this process's cgroup, the kernel kills whoever is born from here in

@@ -103,7 +103,7 @@ func (l *launch) start() (child, error) {
 	}
 	mirror, mirrorWrite := fds.pipe(0)
 	r.Mirror = mirrorWrite
-	r.Status, r.StatusWrite = fds.pipe(0)
+	r.Status, r.StatusWrite = fds.pipe(unix.O_NONBLOCK) // see leaderExeced
 	r.Signals = fds.signalfd(unix.SIGCHLD)
 	r.Mapped, r.MappedWrite = -1, -1
 	if r.InitFlags&unix.CLONE_NEWUSER != 0 {
