@@ -58,6 +58,7 @@ func (cgroup) Describe() registry.Description {
 			"work asked of others (systemd-run, dockerd, at, cron) was never inside",
 			"a process in uninterruptible sleep ends when it leaves that state",
 			stormLimit,
+			tracedLimit,
 			"a SIGKILLed leader that was to be waited for (LeaderExitWait) takes its tree along only if its status is not collected first; else the tree lives until the owner's end",
 			"the end of a leader is acted on by the owner: while that is stopped, what the leader left lives on",
 			"a leader that executes a setuid, setgid or file-capability program loses the signal that ends it if owner and supervisor die at once",

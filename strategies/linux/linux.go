@@ -45,6 +45,7 @@ func init() {
 }
 
 const (
+	tracedLimit = "a supervisor that somebody traces (gdb -p, ptrace(2)) ends nothing until its tracer lets it go on"
 	// statusLimit: of 200 runs of true whose output was read to its end before
 	// cmd.Process.Kill, cmd.Wait lost some 165 under linux/subreaper and 190 under
 	// linux/pidns, on two busy cores. The reader sees the end of the output before the

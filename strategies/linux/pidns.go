@@ -53,7 +53,7 @@ func (pidns) Describe() registry.Description {
 			statusLimit + "; before Linux 6.15 it may be unknown",
 			groupLimit,
 			"work asked of others (systemd-run, dockerd, at, cron) was never in the namespace",
-			"a command that something else starts cannot be wrapped, and what a leader leaves cannot be let go, nor waited for but by contain run",
+			"what a leader leaves cannot be let go, nor waited for but by contain run",
 		}, bindLimits...),
 		Supervisor: &contract,
 		OptIn:      true,

@@ -77,6 +77,7 @@ func (subreaper) Describe() registry.Description {
 			"a process that gained privileges which the supervisor lacks (a setuid program under an unprivileged service) cannot be killed by it",
 			"a process in uninterruptible sleep, or in a frozen cgroup, ends when it leaves that state",
 			stormLimit,
+			tracedLimit,
 			statusLimit,
 			groupLimit,
 			"work asked of others (systemd-run, dockerd, at, cron) was never below the supervisor",
