@@ -120,7 +120,7 @@ func locate(path string, mountinfo []byte) (Group, error) {
 	seen := false
 	for line := range strings.Lines(string(mountinfo)) {
 		left, right, ok := strings.Cut(line, " - ")
-		fields, fs := strings.Fields(left), strings.Fields(right)
+		fields, fs := strings.FieldsFunc(left, separates), strings.FieldsFunc(right, separates)
 		if !ok || len(fields) < 6 || len(fs) < 1 || fs[0] != "cgroup2" {
 			continue
 		}
@@ -136,6 +136,10 @@ func locate(path string, mountinfo []byte) (Group, error) {
 	}
 	return "", fmt.Errorf("%w: no cgroup2 file system is mounted", errors.ErrUnsupported)
 }
+
+// separates reports whether mountinfo has r between its fields only: it escapes these, and
+// no other white space.
+func separates(r rune) bool { return r == ' ' || r == '\n' }
 
 // outside reports whether a path begins above the root of this process's cgroup
 // namespace, cgroup_namespaces(7). Cleaned, it would name another cgroup.
