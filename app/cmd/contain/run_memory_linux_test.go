@@ -74,7 +74,7 @@ func memory(t testing.TB, pid int, line string) int {
 	return 0
 }
 
-// TestRunNeeds: with what the README says it needs contain runs its command; with less
+// TestRunNeeds: with what .docs/limits.md says it needs contain runs its command; with less
 // the Go runtime may end it, with 2, before any code of ours.
 func TestRunNeeds(t *testing.T) {
 	bin := staticContain(t)
