@@ -14,7 +14,7 @@ const (
 	programFile    = "strategies/internal/entry/program_linux.go"
 
 	linux   = "./strategies/linux"
-	command = "./app/cmd/contain"
+	command = "./app/cmd/contain/command"
 )
 
 var mutants = []mutant{

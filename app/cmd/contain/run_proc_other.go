@@ -1,6 +1,0 @@
-//go:build !linux
-
-package main
-
-// explainProc returns err: there is no /proc that a strategy would need.
-func explainProc(err error) error { return err }

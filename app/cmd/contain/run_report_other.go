@@ -1,8 +1,0 @@
-//go:build !unix
-
-package main
-
-import "os"
-
-// keepOwner returns nil: a new file inherits from its directory who may do what.
-func keepOwner(*os.File, os.FileInfo) error { return nil }
