@@ -78,9 +78,14 @@ const (
 	LeaderExitWait
 	// LeaderExitLeave lets them go: nothing holds them from then on.
 	LeaderExitLeave
+	// LeaderExitTerm asks them to end, once each, by SIGTERM, and ends what is alive
+	// after StartOptions.Grace by force. cmd.Wait returns when the leader has exited, and Done is
+	// closed when nothing is left. A strategy that cannot ask them refuses the start, see
+	// [StartOptions.RefuseTerm].
+	LeaderExitTerm
 )
 
-// String returns kill, wait or leave.
+// String returns kill, wait, leave or term.
 func (l LeaderExit) String() string {
 	switch l {
 	case LeaderExitKill:
@@ -89,6 +94,8 @@ func (l LeaderExit) String() string {
 		return "wait"
 	case LeaderExitLeave:
 		return "leave"
+	case LeaderExitTerm:
+		return "term"
 	}
 	return "invalid"
 }
@@ -96,6 +103,9 @@ func (l LeaderExit) String() string {
 // StartOptions are the choices for one backend.
 type StartOptions struct {
 	OnLeaderExit LeaderExit
+	// Grace is how long what the leader leaves may take to end when it was asked to, with
+	// [LeaderExitTerm]. Else it means nothing.
+	Grace time.Duration
 	// Breakaway starts the command outside of containment, for one that is meant
 	// to live on: it is nobody's backend, the Process that Start returns is done
 	// from the beginning, and OnLeaderExit means nothing. A strategy that cannot
@@ -111,6 +121,15 @@ func (o StartOptions) RefuseBreakaway(why string) error {
 		return nil
 	}
 	return fmt.Errorf("breakaway: %s; to leave containment, start the command by other means: %w", why, errors.ErrUnsupported)
+}
+
+// RefuseTerm returns nil unless OnLeaderExit is [LeaderExitTerm], else an error that
+// wraps errors.ErrUnsupported and has the reason.
+func (o StartOptions) RefuseTerm(why string) error {
+	if o.OnLeaderExit != LeaderExitTerm {
+		return nil
+	}
+	return fmt.Errorf("end what the leader leaves by SIGTERM first (OnLeaderExit, --on-exit=term): %s: %w", why, errors.ErrUnsupported)
 }
 
 // A Process is a started backend, as far as the strategy's reach goes. It is
@@ -215,7 +234,8 @@ const ParentEndGrace = 5 * time.Second
 type RunOptions struct {
 	OnLeaderExit LeaderExit
 	// Grace is how long after a SIGTERM to this process the tree is ended by
-	// force; negative means never.
+	// force; negative means never. With [LeaderExitTerm] it is how long what the command leaves
+	// has got, too, which is ParentEndGrace if it is negative.
 	Grace time.Duration
 	// DieWithParent ends the tree, and this process, when its parent process ends:
 	// the command gets what it gets for a SIGTERM, and what is left after Grace, or

@@ -82,10 +82,13 @@ const (
 	Wait = registry.LeaderExitWait
 	// Leave lets them go.
 	Leave = registry.LeaderExitLeave
+	// Term asks them to end, by SIGTERM, and ends what is alive after the grace by force.
+	// linux/cgroup and linux/subreaper can; the others refuse the start.
+	Term = registry.LeaderExitTerm
 )
 
 // OnLeaderExit says what becomes of a backend's other processes when its leader
-// exits: Kill, Wait or Leave.
+// exits: Kill, Wait, Leave or Term.
 func OnLeaderExit(what registry.LeaderExit) StartOption {
 	return func(o *registry.StartOptions) { o.OnLeaderExit = what }
 }
@@ -198,7 +201,7 @@ func (c *Containment) Close(ctx context.Context) error {
 
 // admit checks what Start and Wrap have in common.
 func (c *Containment) admit(verb string, cmd *exec.Cmd, opts []StartOption) (*session, registry.StartOptions, error) {
-	var o registry.StartOptions
+	o := registry.StartOptions{Grace: c.cfg.grace()}
 	s, state := c.current()
 	fail := func(op string, err error) (*session, registry.StartOptions, error) {
 		return nil, o, &registry.Error{Op: op, Strategy: s.name(), Err: err}
@@ -216,7 +219,7 @@ func (c *Containment) admit(verb string, cmd *exec.Cmd, opts []StartOption) (*se
 	case state == StateClosed:
 		return fail(op, registry.ErrClosed)
 	case o.OnLeaderExit.String() == "invalid":
-		return fail(op, fmt.Errorf("OnLeaderExit(%d) is none of Kill, Wait and Leave", int(o.OnLeaderExit)))
+		return fail(op, fmt.Errorf("OnLeaderExit(%d) is none of Kill, Wait, Leave and Term", int(o.OnLeaderExit)))
 	}
 	return s, o, unstartable(cmd)
 }

@@ -79,7 +79,7 @@ func (b *Backend) wait(cmd *exec.Cmd) error {
 	if !b.endsWithLeader {
 		return b.leadersOwn(err)
 	}
-	if !waitFor(context.Background(), b.Done(), 2*registry.SupervisorKillDeadline) {
+	if !waitFor(context.Background(), b.Done(), b.grace+2*registry.SupervisorKillDeadline) {
 		left, membersErr := b.proc.Members()
 		return compose(err, &registry.Error{
 			Op:       fmt.Sprintf("run %s (pid %d)", filepath.Base(b.path), b.PID()),

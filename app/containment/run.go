@@ -187,7 +187,11 @@ func (r *run) guarded(ctx context.Context, in registry.Installation, d registry.
 	if err != nil {
 		return &registry.Error{Op: "run " + r.cmd.Path, Err: err}
 	}
-	if g.proc, err = in.Start(r.cmd, registry.StartOptions{OnLeaderExit: r.opts.OnLeaderExit}); err != nil {
+	rest := r.opts.Grace
+	if rest < 0 {
+		rest = registry.ParentEndGrace
+	}
+	if g.proc, err = in.Start(r.cmd, registry.StartOptions{OnLeaderExit: r.opts.OnLeaderExit, Grace: rest}); err != nil {
 		return err
 	}
 	r.started(ctx, d)

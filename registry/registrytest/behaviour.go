@@ -38,7 +38,7 @@ var behaviours = []behaviour{
 	{"terminate", "Terminate asks a backend to end, or says that it cannot", terminates},
 	{"context", "the end of the command's context ends the backend", heedsContext},
 	{"missing", "a program that is not there gives the error of os/exec, and no process", missesProgram},
-	{"leader-exit", "what the leader leaves is killed, waited for or let go, as Start was told, or Start refuses", heedsLeaderExit},
+	{"leader-exit", "what the leader leaves is killed, waited for, let go or asked to end, as Start was told, or Start refuses", heedsLeaderExit},
 	{"breakaway", "a command that is to break away is refused, or done from the beginning", breaksAway},
 	{"close", "Close ends every backend, may be called again, and nothing is started or wrapped after it", closes},
 	{"close-expired", "a Close that gave up can be finished by another", closesLater},
@@ -431,7 +431,7 @@ func heedsLeaderExit(t *trial) error {
 	if !ok || g.Reach != registry.ReachTree {
 		return nil
 	}
-	for _, what := range []registry.LeaderExit{registry.LeaderExitKill, registry.LeaderExitWait, registry.LeaderExitLeave} {
+	for _, what := range []registry.LeaderExit{registry.LeaderExitKill, registry.LeaderExitWait, registry.LeaderExitLeave, registry.LeaderExitTerm} {
 		if err := t.leaderExits(what); err != nil {
 			return fmt.Errorf("%v: %w", what, err)
 		}
@@ -444,7 +444,7 @@ func (t *trial) leaderExits(what registry.LeaderExit) error {
 	if err != nil {
 		return err
 	}
-	b.Process, err = t.in.Start(b.cmd, registry.StartOptions{OnLeaderExit: what})
+	b.Process, err = t.in.Start(b.cmd, registry.StartOptions{OnLeaderExit: what, Grace: patience})
 	if what != registry.LeaderExitKill && (errors.Is(err, registry.ErrNotPassed) || errors.Is(err, errors.ErrUnsupported)) {
 		return nil
 	}
@@ -456,7 +456,7 @@ func (t *trial) leaderExits(what registry.LeaderExit) error {
 		return fmt.Errorf("the leader: %w", err)
 	}
 	switch what {
-	case registry.LeaderExitKill:
+	case registry.LeaderExitKill, registry.LeaderExitTerm:
 		return b.gone()
 	case registry.LeaderExitWait:
 		if line, err := b.line(); err != nil || !strings.HasPrefix(line, "ready ") {

@@ -18,6 +18,7 @@ import (
 	"github.com/seed329817d7/contain/strategies/internal/cgroupfs"
 	"github.com/seed329817d7/contain/strategies/internal/exitwatch"
 	"github.com/seed329817d7/contain/strategies/internal/proctree"
+	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
 // Install implements [registry.Strategy].
@@ -187,7 +188,7 @@ func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (r
 	if err := i.service.mayStart(); err != nil {
 		return nil, refuseStart(cmd, cgroupError(op, err))
 	}
-	m, err := i.start(cmd, opts.OnLeaderExit)
+	m, err := i.start(cmd, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +198,7 @@ func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (r
 }
 
 // start starts cmd in a group of its own. If it fails nothing is left.
-func (i *cgroupInstallation) start(cmd *exec.Cmd, onExit registry.LeaderExit) (*member, error) {
+func (i *cgroupInstallation) start(cmd *exec.Cmd, opts registry.StartOptions) (*member, error) {
 	op := "start " + cmd.Path
 	g, err := i.service.newGroup()
 	if err != nil {
@@ -213,8 +214,8 @@ func (i *cgroupInstallation) start(cmd *exec.Cmd, onExit registry.LeaderExit) (*
 		_ = g.End(time.Now().Add(registry.SupervisorKillDeadline))
 		return nil, err
 	}
-	m := &member{group: g, killFD: killFD, process: cmd.Process, service: i.service, backends: &i.backends, onExit: onExit, pidfd: -1, done: make(chan struct{})}
-	if onExit == registry.LeaderExitWait {
+	m := &member{group: g, killFD: killFD, process: cmd.Process, service: i.service, backends: &i.backends, onExit: opts.OnLeaderExit, grace: opts.Grace, pidfd: -1, done: make(chan struct{})}
+	if toldExit(opts.OnLeaderExit) == supervisor.LeaderExitWait {
 		m.pidfd, err = unix.PidfdOpen(cmd.Process.Pid, 0)
 	}
 	if err == nil {
@@ -282,9 +283,11 @@ type member struct {
 	killFD   int // of group, until done; -1 before Linux 5.14
 	service  *cgroupService
 	process  *os.Process
-	pidfd    int // the leader's, until done; -1 unless onExit is to wait
+	pidfd    int // the leader's, until done; -1 unless onExit is to wait, or to ask
 	backends *backends.Set
 	onExit   registry.LeaderExit
+	grace    time.Duration   // with registry.LeaderExitTerm
+	asked    atomic.Bool     // to end, with registry.LeaderExitTerm
 	exited   <-chan struct{} // the leader
 	ending   atomic.Bool     // all of it was asked to end, so nothing is let go
 	done     chan struct{}
@@ -312,6 +315,9 @@ func (m *member) follow() {
 		return
 	case m.onExit == registry.LeaderExitWait && !wasSIGKILLed(m.pidfd):
 		retry(func() error { return m.group.WaitEmpty(time.Time{}) })
+	case m.onExit == registry.LeaderExitTerm && !wasSIGKILLed(m.pidfd):
+		_ = m.Terminate() // whoever it has missed is ended by force
+		_ = m.group.WaitEmpty(time.Now().Add(m.grace))
 	}
 	retry(m.end)
 }
@@ -405,6 +411,9 @@ func (m *member) Signal(sig os.Signal) error {
 
 // Terminate implements [registry.Process]: SIGTERM to every member.
 func (m *member) Terminate() error {
+	if m.onExit == registry.LeaderExitTerm && m.asked.Swap(true) {
+		return nil
+	}
 	m.ending.Store(true)
 	return m.group.Signal(unix.SIGTERM)
 }

@@ -3,11 +3,13 @@ package linux
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
 	"github.com/seed329817d7/contain/strategies/internal/proctree"
+	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
 // leaderEnded takes note of the leader's wait status. The first report counts: a
@@ -25,6 +27,32 @@ func (t *tree) leaderEnded(status uint32) {
 		t.state.Signal = int(ws.Signal())
 	}
 	t.endOnce.Do(func() { close(t.ended) })
+}
+
+// toldExit is what a supervisor is told. With registry.LeaderExitTerm it waits: whom to ask
+// is for the owner to find out, who can look at the whole tree.
+func toldExit(what registry.LeaderExit) supervisor.LeaderExit {
+	if what == registry.LeaderExitTerm {
+		return supervisor.LeaderExitWait
+	}
+	return supervisor.LeaderExit(what)
+}
+
+// ask has what the leader leaves asked to end, if opts say so.
+func (t *tree) ask(opts registry.StartOptions) {
+	if opts.OnLeaderExit != registry.LeaderExitTerm {
+		return
+	}
+	t.asksOnce = true
+	go func() {
+		<-t.ended
+		_ = t.Terminate() // whoever it has missed is ended by force
+		select {
+		case <-t.done:
+		case <-time.After(opts.Grace):
+			_ = t.Kill()
+		}
+	}()
 }
 
 // noMoreKnown takes note that nobody will report the leader's end any more.

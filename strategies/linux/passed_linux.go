@@ -43,7 +43,7 @@ func (i *supervised) specFor(cmd *exec.Cmd, opts registry.StartOptions) (*superv
 		s.Env = cmd.Environ()
 	}
 	s.Files = 3 + len(cmd.ExtraFiles)
-	s.OnLeaderExit = supervisor.LeaderExit(opts.OnLeaderExit)
+	s.OnLeaderExit = toldExit(opts.OnLeaderExit)
 	s.Ignored = supervisor.IgnoredSignals()
 	if err := passAttr(&s.Attr, cmd.SysProcAttr); err != nil {
 		return nil, err

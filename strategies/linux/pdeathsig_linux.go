@@ -65,6 +65,9 @@ func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions)
 	if err := opts.RefuseBreakaway("every backend has a parent-death signal"); err != nil {
 		return nil, refuseStart(cmd, fail(err))
 	}
+	if err := opts.RefuseTerm("it reaches the leader only, and knows nothing of what that leaves; name linux/subreaper"); err != nil {
+		return nil, refuseStart(cmd, fail(err))
+	}
 	if err := pdeathsigIsOurs(cmd.SysProcAttr); err != nil {
 		return nil, refuseStart(cmd, fail(err))
 	}

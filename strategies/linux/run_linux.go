@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/proctree"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
@@ -37,6 +38,12 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 		Spec: *spec, Grace: opts.Grace, DieWithParent: opts.DieWithParent, ToGroup: opts.ToGroup,
 		Rewrite: opts.Rewrite, Started: opts.Started,
 	}
+	if opts.OnLeaderExit == registry.LeaderExitTerm {
+		run.EndRest = askDescendants
+		if run.EndRestWithin = opts.Grace; opts.Grace < 0 {
+			run.EndRestWithin = registry.ParentEndGrace
+		}
+	}
 	if opts.OnForced != nil {
 		run.OnForced = func(pid int, name string) { opts.OnForced(registry.Member{PID: pid, Name: name}) }
 	}
@@ -54,6 +61,18 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 		return out, i.error("run "+cmd.Path, fmt.Errorf("%w %v after they were to be killed: what sleeps uninterruptibly ends when it wakes", registry.ErrLeft, spec.KillDeadline))
 	}
 	return out, nil
+}
+
+// askDescendants asks those below a supervisor, whose parent is this process, to end. It
+// looks at whose child the number is: /proc may be that of another PID namespace.
+func askDescendants(supervisor, parent int) {
+	if s, err := proctree.Lookup(supervisor); err != nil || s.PPID != parent || s.Name != argv0Name {
+		return
+	}
+	below, _ := proctree.Descendants(supervisor)
+	for _, p := range proctree.Alive(below) {
+		_ = proctree.Signal(p, unix.SIGTERM) // whoever it does not reach is ended by force
+	}
 }
 
 // runError tells apart what the command caused, what the host lacks, and the rest.

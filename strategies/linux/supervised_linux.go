@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -216,8 +217,8 @@ func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.
 		return nil, err
 	}
 	defer i.backends.End()
-	if i.initFlags != 0 && opts.OnLeaderExit == registry.LeaderExitWait {
-		return nil, refuseStart(cmd, i.error("start "+cmd.Path, fmt.Errorf("%w: cmd.Process, which ends with the leader, takes the PID namespace with it, so what the leader leaves cannot be waited for; name linux/subreaper", registry.ErrNotPassed)))
+	if i.initFlags != 0 && toldExit(opts.OnLeaderExit) == supervisor.LeaderExitWait {
+		return nil, refuseStart(cmd, i.error("start "+cmd.Path, fmt.Errorf("%w: cmd.Process, which ends with the leader, takes the PID namespace with it, so what the leader leaves can be neither waited for nor asked to end; name linux/subreaper", registry.ErrNotPassed)))
 	}
 	spec, err := i.specFor(cmd, opts)
 	if err != nil {
@@ -240,6 +241,7 @@ func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.
 	}
 	t := newTree(h, cmd, &i.backends)
 	t.started(m) // before a Close can see it: that ends what it knows of
+	t.ask(opts)
 	i.backends.Add(t)
 	go t.follow()
 	return t, nil
@@ -476,6 +478,9 @@ func readMessage(r io.Reader) (supervisor.Message, error) {
 	return m, err
 }
 
+// argv0Name is the thread's name of a supervisor, as long as one may be.
+var argv0Name = supervisor.Argv0[:15]
+
 // abandon collects a process that was started and will not be used, and leaves
 // cmd as a failed exec.Cmd.Start does. exec.Cmd.Wait would wait for the reader that
 // feeds cmd.Stdin, too, which may never return; a copy of cmd does so if need be.
@@ -513,6 +518,8 @@ type tree struct {
 	stateKnown bool
 	lost       bool // proxy and supervisor ended without a report
 	wrapped    *wrapped
+	asksOnce   bool        // with registry.LeaderExitTerm
+	asked      atomic.Bool // to end, if asksOnce
 	// clean, if not nil, ends and removes what the strategy made for this backend.
 	clean func() error
 }
@@ -536,7 +543,7 @@ func (t *tree) started(m supervisor.Message) {
 	defer func() { t.reap = adoptable(t.supervisor.PID) }()
 	// The supervisor may have gone already, and its PID may be another's: then
 	// nobody is below it.
-	if s, err := proctree.Lookup(int(m.B)); err == nil && s.PPID == t.h.proxy && s.Name == supervisor.Argv0[:15] {
+	if s, err := proctree.Lookup(int(m.B)); err == nil && s.PPID == t.h.proxy && s.Name == argv0Name {
 		t.supervisor = s
 	}
 }
@@ -774,6 +781,9 @@ func (t *tree) Terminate() error {
 	begun := t.begun
 	t.mu.Unlock()
 	if !begun {
+		return nil
+	}
+	if t.asksOnce && t.asked.Swap(true) {
 		return nil
 	}
 	_ = t.send(supervisor.OpEndAsked, 0) // or it has ended, and nobody is left

@@ -71,6 +71,7 @@ func (i *supervised) wrap(cmd *exec.Cmd, opts registry.StartOptions, b *backends
 	cmd.Path = w.newPath()
 	t := newTree(&handshake{owner: i, path: w.path}, nil, b)
 	t.wrapped = w
+	t.ask(opts)
 	b.Add(t)
 	go t.followWrapped(opts, prepare)
 	return t, nil
@@ -222,7 +223,7 @@ func (t *tree) followWrapped(opts registry.StartOptions, prepare prepare) {
 func (t *tree) startWrapped(opts registry.StartOptions, prepare prepare, sameUser bool) error {
 	w := t.wrapped
 	spec := newSpec()
-	spec.InitFlags, spec.Path, spec.OnLeaderExit = t.h.owner.initFlags, w.path, supervisor.LeaderExit(opts.OnLeaderExit)
+	spec.InitFlags, spec.Path, spec.OnLeaderExit = t.h.owner.initFlags, w.path, toldExit(opts.OnLeaderExit)
 	spec.Ignored = supervisor.IgnoredSignals()
 	if f := ownPidfd(); f != nil {
 		spec.OwnerFD = int(f.Fd())

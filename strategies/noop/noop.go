@@ -81,6 +81,9 @@ func (i *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registr
 	defer i.backends.End()
 	err := opts.RefuseBreakaway("Close ends every process that was started here")
 	if err == nil {
+		err = opts.RefuseTerm("nobody knows what the leader leaves")
+	}
+	if err == nil {
 		err = cmd.Start()
 	}
 	if err != nil {

@@ -125,6 +125,9 @@ func (in *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (regist
 	if err := refusePackaged(cmd); err != nil {
 		return nil, failed(op, err)
 	}
+	if err := opts.RefuseTerm("a job is ended by force only"); err != nil {
+		return nil, failed(op, err)
+	}
 	b, err := newBackend(in, opts)
 	if err != nil {
 		return nil, failed(op, err)

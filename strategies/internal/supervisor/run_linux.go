@@ -35,6 +35,11 @@ type RunSpec struct {
 	// OnForced, if not nil, is told who had to be killed, perhaps by another goroutine,
 	// up to what fits a pipe of which nobody reads.
 	OnForced func(pid int, name string)
+	// EndRest, if not nil, is called once the leader has exited and what it left is to be waited
+	// for: with the supervisor's PID and its parent's. What is alive EndRestWithin later is
+	// ended by force.
+	EndRest       func(supervisor, parent int)
+	EndRestWithin time.Duration
 	// Started, if not nil, is called when the leader has been started, or a little later.
 	Started func()
 }
@@ -161,6 +166,19 @@ func prlimit(to, from *entry.Rlimit) {
 // to wait for as long as the supervisor lives.
 func supervised(ctx context.Context, s *RunSpec, c child, childless bool) (Result, error) {
 	f := follower{inbox: inbox{fd: c.mirror}, onForced: s.OnForced}
+	if s.EndRest != nil {
+		f.leaderGone = func() {
+			pid, parent := f.supervisor, os.Getpid()
+			switch {
+			case s.InitFlags != 0: // it knows its own number only
+				pid = c.pid
+			case !childless:
+				parent = c.pid // the guardian
+			}
+			s.EndRest(pid, parent)
+			time.AfterFunc(s.EndRestWithin, hangUp)
+		}
+	}
 	if err := f.untilStarted(); err != nil {
 		_, _ = unix.Wait4(c.pid, nil, unix.WALL, nil)
 		_ = unix.Close(c.mirror)
@@ -181,7 +199,7 @@ func supervised(ctx context.Context, s *RunSpec, c child, childless bool) (Resul
 	case childless && os.Getpid() != 1 && s.InitFlags == 0:
 		f.untilEnded()
 		waitSoon(c.pid)
-	case childless && s.InitFlags == 0 && s.OnForced == nil: // what it is told can wait
+	case childless && s.InitFlags == 0 && s.OnForced == nil && s.EndRest == nil: // what it is told can wait
 		waitFor(c.pid)
 		f.follow()
 	default:
@@ -217,7 +235,8 @@ func supervised(ctx context.Context, s *RunSpec, c child, childless bool) (Resul
 type follower struct {
 	inbox                 inbox
 	onForced              func(pid int, name string)
-	leader                int
+	leaderGone            func() // called once, if not nil, when the leader has exited before the rest
+	leader, supervisor    int
 	result                Result
 	mirrored, interrupted bool
 	ended                 bool // the supervisor has said its last word
@@ -264,10 +283,14 @@ func (f *follower) follow() {
 func (f *follower) take(m Message) {
 	switch m.Op {
 	case OpStarted:
-		f.leader = int(m.A)
+		f.leader, f.supervisor = int(m.A), int(m.B)
 	case OpMirror:
 		f.result.Status, f.mirrored = unix.WaitStatus(m.A), true
 		f.interrupted = m.B&MirrorInterrupted != 0
+		if f.leaderGone != nil && m.B&MirrorEnds == 0 {
+			f.leaderGone()
+			f.leaderGone = nil
+		}
 	case OpForced:
 		if rest, err := f.inbox.next(); err == nil && f.onForced != nil {
 			f.onForced(int(m.A), nameIn(m, rest))

@@ -19,7 +19,7 @@ func TestEntryOfRelease(t *testing.T) {
 	}
 	for name, flags := range map[string]string{"stripped": "-s -w ", "with symbols": ""} {
 		bin := filepath.Join(t.TempDir(), "contain")
-		build := exec.Command("go", "build", "-ldflags="+flags+"-E=github.com/seed329817d7/contain/strategies/internal/entry.Start", "-o", bin, ".")
+		build := exec.Command("go", "build", "-ldflags="+flags+"-E=github.com/seed329817d7/contain/strategies/internal/entry.Start", "-o", bin, "..")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("go build: %v\n%s", err, out)
 		}

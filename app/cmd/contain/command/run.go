@@ -24,8 +24,8 @@ contain are passed on to CMD. With --grace, SIGTERM also starts a timer, after w
 what is left is ended by force; without, CMD may take as long as it likes. When
 contain's parent ends, CMD gets SIGTERM, and --grace, or 5 seconds, later what is
 left is ended by force; --die-with-parent=false lets it live on. When CMD exits, what
-it left behind is ended too (--on-exit=kill); with --on-exit=wait contain waits for
-it, with leave lets it go.
+it left behind is ended too (--on-exit=kill); with --on-exit=term it gets SIGTERM and
+--grace, or 5 seconds, first; with wait contain waits for it, with leave lets it go.
 
 Without --strategy, --require or --best-effort the strongest strategy that works
 here is taken, and contain refuses to run CMD if it would not end the whole tree

@@ -41,7 +41,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.bestEffort, "best-effort", false, "take the strongest that works, even if it is nothing")
 	flags.DurationVar(&f.grace, "grace", 0, "`TIME` from SIGTERM to the end by force (default: none)")
 	flags.BoolVar(&f.dieWithParent, "die-with-parent", true, "end CMD in order when contain's parent ends")
-	flags.Var(&f.onExit, "on-exit", "`kill|wait|leave` what CMD leaves behind")
+	flags.Var(&f.onExit, "on-exit", "`kill|term|wait|leave` what CMD leaves behind")
 	flags.Var(&f.signal, "signal", "what CMD gets for SIGTERM: `SIG`; force after --grace")
 	flags.BoolVar(&f.group, "group", false, "pass signals on to CMD's process group")
 	flags.Var(&f.rewrite, "rewrite", "pass signal FROM on as TO, TO=0: not at all; repeatable")
@@ -53,7 +53,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("rewrite", completeRewrites)
 	_ = cmd.RegisterFlagCompletionFunc("exit-map", cobra.NoFileCompletions)
 	_ = cmd.RegisterFlagCompletionFunc("strategy", completeNames)
-	_ = cmd.RegisterFlagCompletionFunc("on-exit", cobra.FixedCompletions([]cobra.Completion{"kill", "wait", "leave"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("on-exit", cobra.FixedCompletions([]cobra.Completion{"kill", "term", "wait", "leave"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("require", completeRequirements)
 }
 
@@ -135,22 +135,22 @@ func (r *requirements) Type() string { return "EVENT=REACH[/ENFORCER]" }
 // onExit is the value of the flag --on-exit.
 type onExit registry.LeaderExit
 
-// Set reads kill, wait or leave.
+// Set reads kill, term, wait or leave.
 func (o *onExit) Set(s string) error {
-	for _, l := range []registry.LeaderExit{registry.LeaderExitKill, registry.LeaderExitWait, registry.LeaderExitLeave} {
+	for _, l := range []registry.LeaderExit{registry.LeaderExitKill, registry.LeaderExitTerm, registry.LeaderExitWait, registry.LeaderExitLeave} {
 		if s == l.String() {
 			*o = onExit(l)
 			return nil
 		}
 	}
-	return errors.New("want kill, wait or leave")
+	return errors.New("want kill, term, wait or leave")
 }
 
 // String returns what Set reads.
 func (o *onExit) String() string { return registry.LeaderExit(*o).String() }
 
 // Type is what the usage text calls the value.
-func (o *onExit) Type() string { return "kill|wait|leave" }
+func (o *onExit) Type() string { return "kill|term|wait|leave" }
 
 var signalNames = []string{"HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "ALRM", "WINCH", "KILL"}
 

@@ -408,6 +408,38 @@ func TestRunEndsWhatIsLeft(t *testing.T) {
 	})
 }
 
+// TestRunAsksWhatIsLeft: with --on-exit=term what CMD leaves, a daemon too, is asked to end
+// and has the grace for it. The control is the default: it hears nothing.
+func TestRunAsksWhatIsLeft(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		const polite = `trap "echo asked >&3; exit" TERM; echo ready; while :; do sleep 0.02; done`
+		leaves := func(what string) string { // CMD exits when its standard input ends
+			return `setsid sh -c '(setsid sh -c '"'"'` + what + `'"'"' &)' </dev/null; cat >/dev/null; exit 5`
+		}
+		for _, row := range []struct {
+			what string
+			args []string
+			want string // of what is left, on descriptor 3
+		}{
+			{polite, []string{"--on-exit=term", "--grace", "1h"}, "asked"},
+			{polite, []string{"--on-exit=term"}, "asked"}, // within five seconds, or so it seems
+			{`trap "" TERM; echo ready; while :; do sleep 0.02; done`, []string{"--on-exit=term", "--grace", "1ms"}, ""},
+			{polite, []string{"--on-exit=kill"}, ""},
+		} {
+			live := newLiveness(t)
+			p := start(t, live.carry(s.run(append(row.args, "--", "sh", "-c", leaves(row.what))...)))
+			p.expect("ready")
+			p.in.Close()
+			if code := p.code(); code != 5 {
+				t.Errorf("%q: exit code %d, want 5; %s", row.args, code, p.stderr())
+			}
+			if got, ok := live.gone(50 * time.Millisecond); !ok || strings.Join(got, " ") != row.want {
+				t.Errorf("%q: what is left said %q, want %q; gone: %v", row.args, got, row.want, ok)
+			}
+		}
+	})
+}
+
 // TestRunLetsGoOfStdout: a command that closes its output is alone in having it.
 func TestRunLetsGoOfStdout(t *testing.T) {
 	eachSetting(t, func(t *testing.T, s *setting) {

@@ -82,6 +82,9 @@ func (i *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registr
 	if err := opts.RefuseBreakaway("every backend is a child of a supervisor that ends it"); err != nil {
 		return nil, i.failed("start "+cmd.Path, err)
 	}
+	if err := opts.RefuseTerm("its supervisor ends what is left by force only"); err != nil {
+		return nil, i.failed("start "+cmd.Path, err)
+	}
 	order, err := i.orderFor(cmd, opts)
 	if err != nil {
 		return nil, err
