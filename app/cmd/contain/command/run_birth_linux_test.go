@@ -81,3 +81,45 @@ func ownCgroup(t *testing.T) string {
 	t.Skip("no cgroup of version 2 is found at the usual place")
 	return ""
 }
+
+// TestRunDividedCgroup: the cgroup of a command that made another below it is left, without
+// a process, when contain is SIGKILLed, and goes with the next contain run there.
+func TestRunDividedCgroup(t *testing.T) {
+	s := &setting{t: t, bin: containBinary(t), strategy: "linux/cgroup"}
+	if usable, why := s.probe(); !usable {
+		t.Skipf("%s is not usable here: %s", s.strategy, why)
+	}
+	dir, err := os.MkdirTemp(ownCgroup(t), "test-divided-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	inside := func(args ...string) *exec.Cmd {
+		return s.command("sh", append([]string{"-c", `echo 0 >"$0"/cgroup.procs; exec "$@"`, dir}, s.args(args...)...)...)
+	}
+	const divide = `find "$0" -path '*/contain-*' -name cgroup.procs | while read file; do
+		if grep -qx $$ "$file"; then mkdir "${file%/*}/sub" && echo $$ >"${file%/*}/sub/cgroup.procs" && echo divided >&3; fi
+	done; exec sleep 1000`
+	live := newLiveness(t)
+	p := start(t, live.carry(inside("--", "sh", "-c", divide, dir)))
+	live.expect("divided")
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	live.wantGone()
+	p.wait()
+	if left, _ := filepath.Glob(dir + "/contain-*"); len(left) == 0 {
+		t.Error("nothing is left: Limits says less than is true")
+	}
+	if p := start(t, inside("--", "true")); p.code() != 0 {
+		t.Error(p.stderr())
+	}
+	eventually(t, "nothing is left", func() bool {
+		left, _ := filepath.Glob(dir + "/contain-*")
+		return len(left) == 0
+	})
+}
