@@ -22,8 +22,15 @@ import (
 // registry.SupervisorKillDeadline after the command's end, and the error is
 // exec.ErrWaitDelay. A cmd.WaitDelay that is set is used as it is.
 func (c *Containment) Run(cmd *exec.Cmd, opts ...StartOption) error {
+	unset := cmd != nil && cmd.WaitDelay == 0
+	if unset { // before the start: from then on os/exec reads it at any time
+		cmd.WaitDelay = registry.SupervisorKillDeadline
+	}
 	b, err := c.Start(cmd, opts...)
 	if err != nil {
+		if unset {
+			cmd.WaitDelay = 0
+		}
 		return err
 	}
 	return b.wait(cmd)
@@ -72,9 +79,6 @@ func (c *Containment) CombinedOutput(cmd *exec.Cmd, opts ...StartOption) ([]byte
 
 // wait waits for cmd, and then for what it left behind, if that is to end with it.
 func (b *Backend) wait(cmd *exec.Cmd) error {
-	if cmd.WaitDelay == 0 {
-		cmd.WaitDelay = registry.SupervisorKillDeadline
-	}
 	err := cmd.Wait()
 	if !b.endsWithLeader {
 		return b.leadersOwn(err)

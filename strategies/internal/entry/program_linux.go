@@ -342,7 +342,7 @@ func (h *helper) relocate() int {
 			return -_EPROTO
 		}
 	}
-	if b.NumGroups > b.Size/4 || b.Groups+4*b.NumGroups > b.Size {
+	if b.Groups >= b.Size || b.NumGroups > (b.Size-b.Groups)/4 {
 		return -_EPROTO
 	}
 	if e := h.relocateList(b.Argv); e < 0 {
