@@ -135,22 +135,11 @@ func named(p proctree.Process) bool {
 
 func file(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
 
-// status returns the fields of a line of proc_pid_status(5).
-func status(pid int, key string) []string {
-	text, _ := os.ReadFile(file(pid, "status"))
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, key+":"); ok {
-			return strings.Fields(rest)
-		}
-	}
-	return nil
-}
-
 // fork reports whether p can be a fork of parent that never called exec, as a
 // supervisor is one of its proxy: they run the same file as the same user. So no
 // namesake can have another user's process killed in its proxy's place.
 func fork(p, parent int) bool {
-	if !slices.Equal(status(p, "Uid"), status(parent, "Uid")) {
+	if !slices.Equal(proctree.Status(p, "Uid"), proctree.Status(parent, "Uid")) {
 		return false
 	}
 	a, errA := os.Stat(file(p, "exe"))
@@ -170,7 +159,7 @@ func silent(p int) bool {
 // supervised is the containment below the supervisor p, if it is one.
 func (s *snapshot) supervised(p proctree.Process) (*tracked, bool) {
 	proxy, ok := s.byPID[p.PPID]
-	if !ok || !slices.Equal(status(p.PID, "SigBlk"), []string{allBlocked}) || !fork(p.PID, proxy.PID) {
+	if !ok || !slices.Equal(proctree.Status(p.PID, "SigBlk"), []string{allBlocked}) || !fork(p.PID, proxy.PID) {
 		return nil, false
 	}
 	if guardian(proxy) {
@@ -186,7 +175,7 @@ func (s *snapshot) supervised(p proctree.Process) (*tracked, bool) {
 		return nil, false
 	}
 	strategy := "linux/subreaper"
-	if len(status(p.PID, "NSpid")) > len(status(proxy.PID, "NSpid")) {
+	if len(proctree.Status(p.PID, "NSpid")) > len(proctree.Status(proxy.PID, "NSpid")) {
 		strategy = "linux/pidns"
 		if silent(p.PID) {
 			strategy = "linux/autokill"
@@ -202,7 +191,7 @@ func (s *snapshot) supervised(p proctree.Process) (*tracked, bool) {
 
 // blocks reports whether p can be a proxy, a guardian or a supervisor.
 func blocks(p proctree.Process) bool {
-	return named(p) && slices.Equal(status(p.PID, "SigBlk"), []string{allBlocked})
+	return named(p) && slices.Equal(proctree.Status(p.PID, "SigBlk"), []string{allBlocked})
 }
 
 // guardian reports whether p can be the guardian of a supervisor, which alone of the
@@ -278,7 +267,7 @@ var groupsRead atomic.Int64
 // service returns the backends that owner has in cgroups of its own: each is
 // named after its PID, as that is in its PID namespace.
 func (s *snapshot) service(owner proctree.Process) []*tracked {
-	numbers := status(owner.PID, "NSpid")
+	numbers := proctree.Status(owner.PID, "NSpid")
 	if len(numbers) == 0 {
 		return nil
 	}

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -600,21 +599,11 @@ func initAndLeader(proxy int) (init proctree.Process, leader int) {
 // NSpid of proc_pid_status(5), from the reader's namespace inwards, it has the place
 // of init's own, which is the last.
 func numberIn(init, p proctree.Process) string {
-	depth, numbers := len(namespacePIDs(init.PID)), namespacePIDs(p.PID)
+	depth, numbers := len(proctree.Status(init.PID, "NSpid")), proctree.Status(p.PID, "NSpid")
 	if depth == 0 || len(numbers) < depth {
 		return ""
 	}
 	return numbers[depth-1]
-}
-
-func namespacePIDs(pid int) []string {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		return nil
-	}
-	_, rest, _ := strings.Cut(string(b), "\nNSpid:")
-	line, _, _ := strings.Cut(rest, "\n")
-	return strings.Fields(line)
 }
 
 // follow reads what the supervisor reports until it has nothing left to report.

@@ -2,6 +2,7 @@ package proctree
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -30,6 +31,26 @@ func FuzzParseStat(f *testing.F) {
 		}
 		if want := state == "X" || state == "x" || state == "Z" && threads <= 1; s.Zombie != want {
 			t.Errorf("%q: zombie %v, want %v", line, s.Zombie, want)
+		}
+	})
+}
+
+// FuzzStatus: whatever a process calls itself, the numbers are those of the line that is
+// asked for. The kernel writes newlines and backslashes in a name as \n and \\.
+func FuzzStatus(f *testing.F) {
+	for _, name := range []string{"sh", "", "NSpid:", "\nNSpid:\t1", "a\\nNSpid:\t7", "\r\nNSpid: 7", "\xff\u2028NSpid:"} {
+		f.Add(name, 4711, 2)
+	}
+	f.Fuzz(func(t *testing.T, name string, outer, inner int) {
+		_ = statusWords(name, "NSpid") // anything may be read, nothing may panic
+		escaped := strings.NewReplacer("\n", "\\n", "\\", "\\\\").Replace(name)
+		text := fmt.Sprintf("Name:\t%s\nUmask:\t0022\nState:\tS (sleeping)\nNStgid:\t9\t9\nNSpid:\t%d\t%d\nNSpgid:\t8\t8\n", escaped, outer, inner)
+		want := []string{fmt.Sprint(outer), fmt.Sprint(inner)}
+		if got := statusWords(text, "NSpid"); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+		if got := statusWords(text, "NSsid"); got != nil {
+			t.Errorf("%q: %q of a line that is not there", text, got)
 		}
 	})
 }
