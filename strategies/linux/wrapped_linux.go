@@ -301,6 +301,7 @@ var wrappedLimits = []string{
 	"it was started by whatever thread called cmd.Start, so no parent-death signal binds it to this process: owner and supervisor killed in the same instant leave what is not the leader, under linux/pidns as well",
 	"proxy and supervisor have what SysProcAttr says (user, root, namespaces), so a backend of the same user can kill them",
 	"a command that cannot be executed is known from Contained and by the exit status 127, not from cmd.Start",
+	"its descriptors are closed in this process when the last of it has ended, which may be after cmd.Wait",
 	"with Setpgid or Setsid the command is a member of the group and session that its proxy leads, and a signal to the group that is no terminal's reaches it twice",
 	"where its executable is linked dynamically, or not with the entry, LD_PRELOAD and GODEBUG of the command act on the proxy, too",
 }
