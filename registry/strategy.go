@@ -58,10 +58,11 @@ type Installation interface {
 	Close(ctx context.Context) error
 }
 
-// Supervised may be implemented by an [Installation] whose supervisors can begin in more
-// than one way.
+// Supervised may be implemented by an [Installation], and by a Strategy, whose supervisors
+// can begin in more than one way.
 type Supervised interface {
-	// SupervisorWay returns the way in which they begin here.
+	// SupervisorWay returns the way in which they begin here, as the last probe has found it: "" if
+	// none has.
 	SupervisorWay() string
 }
 

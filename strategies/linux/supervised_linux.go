@@ -42,7 +42,7 @@ var ownPidfd = sync.OnceValue(func() *os.File {
 type supervised struct {
 	strategy   string
 	cleanup    registry.Cleanup
-	executable string // the path of the supervisor's
+	executable string // the path of the supervisor's, see ownExecutable
 	image      int    // a descriptor of it, never closed
 	// initFlags makes the supervisor the init of a PID namespace, and ties the
 	// proxy to this process by a parent-death signal.
@@ -65,10 +65,37 @@ func newSupervised(ctx context.Context, strategy string, initFlags uint64, opts 
 	return i, nil
 }
 
+// ownExecutable is this process's. It is not os.Executable's path, whose file may have been
+// replaced since.
+const ownExecutable = "/proc/self/exe"
+
+// ownWay returns the way in which supervisors begin that are this executable, "" if none has
+// been started yet.
+func ownWay() (way string) {
+	probed.Range(func(key, _ any) bool {
+		if key := key.(probeKey); key.executable == ownExecutable {
+			way = key.way()
+		}
+		return way == ""
+	})
+	return way
+}
+
+// SupervisorWay implements [registry.Supervised].
+func (subreaper) SupervisorWay() string { return ownWay() }
+
+// SupervisorWay implements [registry.Supervised].
+func (cgroup) SupervisorWay() string { return ownWay() }
+
+// SupervisorWay implements [registry.Supervised].
+func (pidns) SupervisorWay() string { return ownWay() }
+
+// SupervisorWay implements [registry.Supervised].
+func (autokill) SupervisorWay() string { return ownWay() }
+
 // findSupervisor finds the executable.
 func findSupervisor(strategy string, initFlags uint64, opts registry.InstallOptions) (*supervised, error) {
-	// Not os.Executable: the file at that path may have been replaced since.
-	i := &supervised{strategy: strategy, executable: "/proc/self/exe", initFlags: initFlags}
+	i := &supervised{strategy: strategy, executable: ownExecutable, initFlags: initFlags}
 	if opts.Supervisor != "" {
 		i.executable = opts.Supervisor
 	} else if mode := buildMode(); mode != "" {

@@ -39,6 +39,15 @@ func writeDetails(b *strings.Builder, e strategyEntry) {
 	field(b, "requires", bullets(e.Requires)...)
 	field(b, "limits", bullets(e.Limits)...)
 	field(b, "supervisor", contractLines(e.Supervisor)...)
+	if e.Probe != nil && e.Probe.SupervisorWay != "" {
+		field(b, "begins", "by "+ways[e.Probe.SupervisorWay])
+	}
+}
+
+// ways say how a supervisor begins.
+var ways = map[string]string{
+	"entry":      "entry: at the executable's first instruction, before the Go runtime",
+	"first-init": "first-init: in the first init function; linked with the entry a start costs less, see the README",
 }
 
 // field writes a label and its values, each wrapped; a bullet's further lines

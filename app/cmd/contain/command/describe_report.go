@@ -39,6 +39,9 @@ type strategyEntry struct {
 type probeResult struct {
 	Usable bool   `json:"usable"`
 	Reason string `json:"reason"`
+	// SupervisorWay is how supervisors begin here: entry, before the Go runtime, or
+	// first-init, in the first init function. Absent where there is but one way.
+	SupervisorWay string `json:"supervisorWay,omitempty"`
 }
 
 // ranked is a strategy with its place among those of its platform.
@@ -88,6 +91,9 @@ func newReport(ctx context.Context, reg *registry.Registry, host registry.Platfo
 		}
 		if err, probed := h.probes[d.Name]; probed {
 			e.Probe = &probeResult{Usable: err == nil, Reason: reason(d.Name, err)}
+			if s, ok := r.s.(registry.Supervised); ok && err == nil {
+				e.Probe.SupervisorWay = s.SupervisorWay()
+			}
 		}
 		out.Strategies = append(out.Strategies, e)
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // TestEntryOfRelease: linked as a release is, with an entry of its own, contain can be
-// its own helper.
+// its own helper, and says in which way it begins.
 func TestEntryOfRelease(t *testing.T) {
 	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
 		t.Skip("there is no entry for this architecture")
@@ -17,9 +17,14 @@ func TestEntryOfRelease(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("needs the go command")
 	}
-	for name, flags := range map[string]string{"stripped": "-s -w ", "with symbols": ""} {
+	const entry = "-E=github.com/seed329817d7/contain/strategies/internal/entry.Start"
+	for name, flags := range map[string]string{"stripped": "-s -w " + entry, "with symbols": entry, "control": "-s -w"} {
+		want := "entry"
+		if name == "control" {
+			want = "first-init"
+		}
 		bin := filepath.Join(t.TempDir(), "contain")
-		build := exec.Command("go", "build", "-ldflags="+flags+"-E=github.com/seed329817d7/contain/strategies/internal/entry.Start", "-o", bin, "..")
+		build := exec.Command("go", "build", "-ldflags="+flags, "-o", bin, "..")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("go build: %v\n%s", err, out)
 		}
@@ -33,8 +38,8 @@ func TestEntryOfRelease(t *testing.T) {
 		if err := json.Unmarshal(out, &got); err != nil {
 			t.Fatal(err)
 		}
-		if p := got.Strategies[0].Probe; !p.Usable {
-			t.Errorf("%s: %s", name, p.Reason)
+		if p := got.Strategies[0].Probe; !p.Usable || p.SupervisorWay != want {
+			t.Errorf("%s: %+v, want %s", name, p, want)
 		}
 	}
 }
