@@ -327,3 +327,64 @@ func TestWrappedFailsClosed(t *testing.T) {
 		})
 	})
 }
+
+func init() { Roles["wrapper"] = wrapperRole }
+
+// wrapperRole is a service that wraps a command and starts it in the frozen cgroup OUT.
+func wrapperRole() {
+	i, err := byName(os.Getenv(strategyEnv)).Install(context.Background(), registry.InstallOptions{})
+	must(err)
+	cmd := exec.Command("touch", os.Getenv(fileEnv))
+	_, err = i.(registry.Wrapper).Wrap(cmd, registry.StartOptions{})
+	must(err)
+	dir, err := os.Open(os.Getenv("OUT"))
+	must(err)
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	must(cmd.Run())
+	say("ran")
+}
+
+// TestOwnerDeadBeforeTheHelperRuns: a wrapped command that was forked by an owner which then
+// died, before the helper's first instruction, never runs. The control is one whose owner lives.
+func TestOwnerDeadBeforeTheHelperRuns(t *testing.T) {
+	asRoot(t)
+	for _, s := range working(t) {
+		if s == Pdeathsig() {
+			continue
+		}
+		for _, dies := range []bool{true, false} {
+			t.Run(s.Describe().Name+map[bool]string{true: "/dies", false: "/control"}[dies], func(t *testing.T) {
+				a := newArena(t)
+				freeze := func(state string) {
+					if err := os.WriteFile(string(a.group)+"/cgroup.freeze", []byte(state), 0); err != nil {
+						t.Skip(err) // before Linux 5.2
+					}
+				}
+				freeze("1")
+				defer freeze("0") // before the arena ends
+				file := filepath.Join(t.TempDir(), "file")
+				service := startService(t, role("wrapper", strategyEnv+"="+s.Describe().Name, fileEnv+"="+file, "OUT="+string(a.group)))
+				eventually(t, "the command is forked", func() bool {
+					pids, err := a.group.PIDs()
+					return err == nil && len(pids) > 0
+				})
+				if dies {
+					_ = service.cmd.Process.Kill()
+					_ = service.cmd.Wait()
+				}
+				freeze("0")
+				if !dies {
+					if said := service.hear(); said != "ran" {
+						t.Error(said)
+					}
+				}
+				if err := a.group.WaitEmpty(time.Now().Add(deadline)); err != nil {
+					t.Error(err)
+				}
+				if _, err := os.Stat(file); dies != errors.Is(err, os.ErrNotExist) {
+					t.Errorf("the file that the command makes: %v", err)
+				}
+			})
+		}
+	}
+}
