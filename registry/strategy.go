@@ -165,6 +165,14 @@ type ExitReporter interface {
 	ExitState(ctx context.Context) (ExitState, error)
 }
 
+// PidfdOpener may be implemented by a [Process] that can refer to its leader by more than a
+// number.
+type PidfdOpener interface {
+	// Pidfd returns a new pidfd of the leader, pidfd_open(2), Linux 5.3, which the caller
+	// closes. Once the leader is known to have exited the error is os.ErrProcessDone.
+	Pidfd() (*os.File, error)
+}
+
 // An ExitState is how a leader ended.
 type ExitState struct {
 	// ExitCode is the exit code, or -1 if it died of Signal.

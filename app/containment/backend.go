@@ -53,6 +53,17 @@ func newBackend(p registry.Process, path, strategy string, grace time.Duration) 
 // from cmd.Process.Pid.
 func (b *Backend) PID() int { return b.proc.PID() }
 
+// Pidfd returns a new pidfd of the leader, pidfd_open(2), which the caller closes: for
+// prlimit(2), setns(2) and the like, where cmd.Process may be a proxy and a PID may have become
+// another's. Once the leader is known to have exited the error is os.ErrProcessDone. Where the strategy
+// has none, and on systems other than Linux, it wraps errors.ErrUnsupported.
+func (b *Backend) Pidfd() (*os.File, error) {
+	if o, ok := b.proc.(registry.PidfdOpener); ok {
+		return o.Pidfd()
+	}
+	return nil, &registry.Error{Op: "open a pidfd of " + b.path, Strategy: b.strategy, Err: errors.ErrUnsupported}
+}
+
 // Signal sends sig to the leader. Once the leader has exited the error is
 // os.ErrProcessDone.
 func (b *Backend) Signal(sig os.Signal) error { return b.proc.Signal(sig) }

@@ -399,6 +399,9 @@ func (m *member) PID() int { return m.process.Pid }
 // Done implements [registry.Process].
 func (m *member) Done() <-chan struct{} { return m.done }
 
+// Pidfd implements [registry.PidfdOpener].
+func (m *member) Pidfd() (*os.File, error) { return pidfdOf(m.process) }
+
 // Signal implements [registry.Process].
 func (m *member) Signal(sig os.Signal) error {
 	select {

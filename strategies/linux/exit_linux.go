@@ -2,7 +2,9 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -95,20 +97,59 @@ func (t *tree) ExitState(ctx context.Context) (registry.ExitState, error) {
 // errStateUnknown is about a leader whose supervisor was killed.
 var errStateUnknown = fmt.Errorf("its supervisor was killed before it could report it, and the kernel does not tell (Linux 6.15 does): %w", unix.ENODATA)
 
-// childPidfd returns a pidfd of a child of parent, -1 where there is none.
-func childPidfd(pid int, parent proctree.Process) int {
+// childPidfd returns a pidfd of a child of parent. The error is os.ErrProcessDone if there is
+// none, and wraps errors.ErrUnsupported before Linux 5.3 and where it is refused.
+func childPidfd(pid int, parent proctree.Process) (int, error) {
 	if pid == 0 {
-		return -1
+		return -1, os.ErrProcessDone
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return -1
+	switch {
+	case err == unix.ENOSYS || err == unix.EPERM:
+		return -1, fmt.Errorf("%w: %w", errors.ErrUnsupported, os.NewSyscallError("pidfd_open", err))
+	case err == unix.ESRCH:
+		return -1, os.ErrProcessDone
+	case err != nil:
+		return -1, os.NewSyscallError("pidfd_open", err)
 	}
 	if p, err := proctree.Lookup(pid); err != nil || p.PPID != parent.PID { // the number may be another's by now
 		_ = unix.Close(fd)
-		return -1
+		return -1, os.ErrProcessDone
 	}
-	return fd
+	return fd, nil
+}
+
+// Pidfd implements [registry.PidfdOpener].
+func (t *tree) Pidfd() (*os.File, error) {
+	t.mu.Lock()
+	leader, supervisor, over := t.leader, t.supervisor, t.exited || !t.begun
+	t.mu.Unlock()
+	if over {
+		return nil, os.ErrProcessDone
+	}
+	fd, err := childPidfd(leader, supervisor)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
+}
+
+// pidfdOf returns a pidfd of a process that os/exec has started.
+func pidfdOf(p *os.Process) (f *os.File, err error) {
+	handleErr := p.WithHandle(func(handle uintptr) {
+		var fd int
+		if fd, err = unix.FcntlInt(handle, unix.F_DUPFD_CLOEXEC, 3); err == nil {
+			f = os.NewFile(uintptr(fd), "pidfd")
+		}
+		err = os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+	})
+	if errors.Is(handleErr, os.ErrNoHandle) {
+		return nil, fmt.Errorf("%w: %w", errors.ErrUnsupported, handleErr)
+	}
+	if handleErr != nil {
+		return nil, os.ErrProcessDone
+	}
+	return f, err
 }
 
 // exitStatus returns the wait status of a process that has been reaped by whomever, as

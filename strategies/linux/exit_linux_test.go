@@ -1,16 +1,21 @@
 package linux
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/proctree"
 )
 
 // TestExitStateOfKilledProxy: who reads a command's output to its end and then kills it,
@@ -129,4 +134,52 @@ func TestExitState(t *testing.T) {
 		}
 		await(t, p)
 	})
+}
+
+// TestPidfd: the pidfd is the leader's, whoever cmd.Process is, and there is none once the
+// leader has gone.
+func TestPidfd(t *testing.T) {
+	for _, s := range working(t) {
+		t.Run(s.Describe().Name, func(t *testing.T) {
+			cmd := exec.Command("sh", "-c", "echo $$; exec cat")
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := install(t, s).Start(cmd, registry.StartOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			own, err := bufio.NewReader(out).ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := p.(registry.PidfdOpener).Pidfd()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := fmt.Sprintf("\nPid:\t%d\n", p.PID()); !strings.Contains(string(info), want) {
+				t.Errorf("%s, want %q", info, want)
+			}
+			// As the leader numbers itself, in its own namespace.
+			if numbers := proctree.Status(p.PID(), "NSpid"); len(numbers) == 0 || numbers[len(numbers)-1] != strings.TrimSpace(own) {
+				t.Errorf("PID %d is %q in its namespaces, and says it is %s", p.PID(), numbers, own)
+			}
+			in.Close()
+			_ = cmd.Wait()
+			<-p.Done()
+			if f, err := p.(registry.PidfdOpener).Pidfd(); !errors.Is(err, os.ErrProcessDone) {
+				t.Errorf("after the end: %v, %v", f, err)
+			}
+		})
+	}
 }

@@ -130,6 +130,9 @@ func (c *child) Terminate() error      { return c.Signal(syscall.SIGTERM) }
 func (c *child) Kill() error           { return c.Signal(syscall.SIGKILL) }
 func (c *child) Done() <-chan struct{} { return c.done }
 
+// Pidfd implements [registry.PidfdOpener].
+func (c *child) Pidfd() (*os.File, error) { return pidfdOf(c.process) }
+
 // Signal looks at done first, because a zombie accepts signals.
 func (c *child) Signal(sig os.Signal) error {
 	select {

@@ -563,7 +563,7 @@ func (t *tree) started(m supervisor.Message) {
 	t.begun, t.leader = true, int(m.A)
 	if t.h.owner.initFlags != 0 {
 		t.supervisor, t.leader = initAndLeader(t.h.proxy)
-		t.pidfd = childPidfd(t.leader, t.supervisor)
+		t.pidfd, _ = childPidfd(t.leader, t.supervisor)
 		return // an init does not survive its proxy
 	}
 	defer func() { t.reap = adoptable(t.supervisor.PID) }()
