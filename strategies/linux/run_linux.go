@@ -26,14 +26,6 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 	if cmd.Env == nil && cmd.Dir == "" {
 		spec.Env = supervisor.Environ()
 	}
-	if i.adjust != nil {
-		if err := i.adjust(spec); err != nil {
-			return none, i.error("run "+cmd.Path, err)
-		}
-	}
-	if spec.KillFD >= 0 {
-		defer unix.Close(spec.KillFD)
-	}
 	run := &supervisor.RunSpec{
 		Spec: *spec, Grace: opts.Grace, DieWithParent: opts.DieWithParent, ToGroup: opts.ToGroup,
 		Rewrite: opts.Rewrite, Started: opts.Started,
@@ -47,7 +39,11 @@ func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOp
 	if opts.OnForced != nil {
 		run.OnForced = func(pid int, name string) { opts.OnForced(registry.Member{PID: pid, Name: name}) }
 	}
-	res, err := supervisor.Run(ctx, run)
+	runBy := i.runBy
+	if runBy == nil {
+		runBy = supervisor.Run
+	}
+	res, err := runBy(ctx, run)
 	if err != nil {
 		return none, i.runError(cmd.Path, err)
 	}
@@ -77,14 +73,15 @@ func askDescendants(supervisor, parent int) {
 
 // runError tells apart what the command caused, what the host lacks, and the rest.
 func (i *supervised) runError(path string, err error) error {
+	var own *registry.Error
 	var failed *supervisor.StartError
 	switch {
+	case errors.As(err, &own):
+		return err
 	case errors.Is(err, supervisor.ErrParentGone):
 		return i.error("run "+path, fmt.Errorf("%w; start it from a process that lives, or with --die-with-parent=false", err))
 	case errors.Is(err, supervisor.ErrGroupShared):
 		return i.error("run "+path, err)
-	case errors.As(err, &failed) && failed.Step == supervisor.StepClone && i.adjust != nil:
-		return err
 	case errors.As(err, &failed) && failed.Step > supervisor.StepGuard:
 		return execError(path, failed.Err)
 	case errors.As(err, &failed) && failed.Step == supervisor.StepGuard:

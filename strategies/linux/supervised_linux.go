@@ -47,8 +47,8 @@ type supervised struct {
 	// initFlags makes the supervisor the init of a PID namespace, and ties the
 	// proxy to this process by a parent-death signal.
 	initFlags uint64
-	// adjust, if not nil, adds to what Run's supervisor is told.
-	adjust   func(*supervisor.Spec) error
+	// runBy, if not nil, is what Run runs in place of supervisor.Run.
+	runBy    func(context.Context, *supervisor.RunSpec) (supervisor.Result, error)
 	backends backends.Set
 }
 

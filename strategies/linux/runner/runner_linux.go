@@ -6,19 +6,16 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/seed329817d7/contain/strategies/internal/cgroupfs"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
 // attempts are the strategies that Run tries, in the registry's order.
 var attempts = [...]struct {
 	strategy string
-	run      func(Command) (Result, error)
+	run      func(context.Context, *supervisor.RunSpec) (supervisor.Result, error)
 }{
-	{"linux/cgroup", Command.inCgroup},
-	{"linux/subreaper", Command.asSubreaper},
+	{"linux/cgroup", supervisor.RunInCgroup},
+	{"linux/subreaper", supervisor.Run},
 }
 
 // A Command is what to run, with this process's own streams and working directory.
@@ -49,62 +46,19 @@ type Result struct {
 func (c Command) Run() (result Result, started bool) {
 	err := errors.ErrUnsupported
 	for i := 0; i < len(attempts) && errors.Is(err, errors.ErrUnsupported); i++ {
-		result, err = attempts[i].run(c)
+		var r supervisor.Result
+		r, err = attempts[i].run(context.Background(), c.spec())
+		result = Result{Status: syscall.WaitStatus(r.Status), Left: r.Late}
 	}
 	return result, err == nil
 }
 
-func (c Command) asSubreaper() (Result, error) {
-	result, _, err := c.run(nil)
-	return result, err
-}
-
-func (c Command) inCgroup() (Result, error) {
-	own, err := cgroupfs.Own()
-	if err == nil {
-		err = own.Writable()
-	}
-	if err != nil {
-		return Result{}, err
-	}
-	// The common case, and quicker than to be refused by mkdir.
-	if err := unix.Faccessat(unix.AT_FDCWD, string(own), unix.W_OK, unix.AT_EACCESS); err == unix.EACCES || err == unix.EROFS {
-		return Result{}, errors.ErrUnsupported
-	}
-	tree, err := cgroupfs.MakeTreeAfterSweep(own)
-	if err != nil {
-		return Result{}, errors.ErrUnsupported
-	}
-	result, removed, err := c.run(tree)
-	if !removed {
-		deadline := time.Now()
-		if !result.Left { // else it has been tried for as long
-			deadline = deadline.Add(supervisor.KillDeadline)
-		}
-		_ = tree.End(deadline)
-		_ = tree.Lock.Close()
-	}
-	return result, err
-}
-
-// run runs c below a supervisor, in tree unless that is nil, which may have been
-// removed then. After an error nothing has been started.
-func (c Command) run(tree *cgroupfs.Tree) (result Result, removed bool, err error) {
+// spec describes c to a supervisor.
+func (c Command) spec() *supervisor.RunSpec {
 	s := supervisor.NewRunSpec()
 	s.Grace, s.DieWithParent = c.Grace, true
 	s.KillDeadline, s.KillSignal = supervisor.KillDeadline, supervisor.KillSignal
 	s.Path, s.Args, s.Env, s.Files = c.Path, c.Args, c.Env, 3
 	s.Ignored = supervisor.IgnoredFromStart()
-	if tree != nil {
-		if err := s.BeBornIn(tree); err != nil {
-			return Result{}, false, err
-		}
-		defer unix.Close(s.KillFD)
-	}
-	r, err := supervisor.Run(context.Background(), s)
-	var failed *supervisor.StartError
-	if tree != nil && errors.As(err, &failed) && failed.Step == supervisor.StepClone {
-		err = errors.ErrUnsupported
-	}
-	return Result{Status: syscall.WaitStatus(r.Status), Left: r.Late}, r.CgroupRemoved, err
+	return s
 }

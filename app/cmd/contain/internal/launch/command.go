@@ -25,11 +25,14 @@ func Command(args []string) (*exec.Cmd, error) {
 	return &exec.Cmd{Path: path, Args: args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, nil
 }
 
-// lookPath finds a command as a shell does. exec.LookPath alone differs in two
-// ways: it refuses the current directory even where PATH lists it, and does not
-// tell a file in PATH that may not be executed from one that is not there.
+// lookPath finds a command as a shell does, and says why it does not. exec.LookPath alone
+// refuses the current directory even where PATH lists it, and does not tell a file in PATH
+// that may not be executed from one that is not there.
 func lookPath(name string) (string, error) {
-	path, err := search(name)
+	if path := plain.LookPath(name, os.Environ()); path != "" {
+		return path, nil
+	}
+	path, err := exec.LookPath(name)
 	switch {
 	case err == nil:
 		return path, nil
@@ -50,18 +53,6 @@ func lookPath(name string) (string, error) {
 		return "", &ExitError{ExitNotFound, fmt.Errorf("%s: not found", name)}
 	}
 	return "", cannotExecute(name, err)
-}
-
-// search is exec.LookPath, and looks where execvp(3) does if PATH is not set.
-func search(name string) (string, error) {
-	if _, set := os.LookupEnv("PATH"); !set && runtime.GOOS != "windows" && filepath.Base(name) == name {
-		for _, dir := range filepath.SplitList(plain.DefaultPath) {
-			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-				return path, nil
-			}
-		}
-	}
-	return exec.LookPath(name)
 }
 
 // notExecutable returns why a file of that name, which is there, cannot be

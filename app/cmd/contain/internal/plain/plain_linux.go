@@ -2,11 +2,9 @@ package plain
 
 import (
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/strategies/linux/runner"
 )
@@ -29,19 +27,17 @@ func init() {
 		return
 	}
 	env := runner.Environ()
-	args := command(os.Args, env)
-	if args == nil {
-		return
-	}
-	if code, ended := run(args, env); ended {
-		os.Exit(code)
+	if args := command(os.Args, env); len(args) > 0 {
+		if code, ended := run(args, env); ended {
+			os.Exit(code)
+		}
 	}
 }
 
 // command returns the command of a contain run without flags, by option or by
 // environment, or nil.
 func command(argv, env []string) []string {
-	if len(argv) < 3 || argv[1] != "run" {
+	if len(argv) < 3 || argv[1] != "run" || slices.ContainsFunc(env, isVariable) {
 		return nil
 	}
 	args := argv[2:]
@@ -50,26 +46,7 @@ func command(argv, env []string) []string {
 	} else if strings.HasPrefix(args[0], "-") {
 		return nil
 	}
-	if len(args) == 0 {
-		return nil
-	}
-	for _, v := range env {
-		if strings.HasPrefix(v, prefix) && isVariable(v) {
-			return nil
-		}
-	}
 	return args
-}
-
-// isVariable reports whether v, NAME=VALUE, is one of a flag.
-func isVariable(v string) bool {
-	name, _, _ := strings.Cut(v, "=")
-	for _, flag := range Flags {
-		if Variable(flag) == name {
-			return true
-		}
-	}
-	return false
 }
 
 // run runs the command, and reports false if that is for main.
@@ -78,7 +55,7 @@ func run(args, env []string) (code int, ended bool) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil && files.Cur < MinFiles {
 		return 0, false
 	}
-	path := lookPath(args[0], searchPath(env))
+	path := LookPath(args[0], env)
 	if path == "" {
 		return 0, false
 	}
@@ -91,46 +68,6 @@ func run(args, env []string) (code int, ended bool) {
 	case r.Status.Signaled():
 		DieOfInterrupt(int(r.Status.Signal()))
 		return ExitSignalBase + int(r.Status.Signal()), true
-	case r.Status.Exited():
-		return r.Status.ExitStatus(), true
 	}
-	return ExitFailure, true
-}
-
-// searchPath is where commands are looked for: PATH, or where that is not set what
-// execvp(3) takes.
-func searchPath(env []string) string {
-	for _, v := range env {
-		if list, ok := strings.CutPrefix(v, "PATH="); ok {
-			return list
-		}
-	}
-	return DefaultPath
-}
-
-// lookPath finds a command as a shell does, or returns "" where it is not plain:
-// where it is not found, and where PATH lists a directory that depends on the
-// current one.
-func lookPath(name, list string) string {
-	if strings.Contains(name, "/") {
-		return executable(name)
-	}
-	for dir := range strings.SplitSeq(list, ":") {
-		if !strings.HasPrefix(dir, "/") {
-			return ""
-		}
-		if path := executable(filepath.Join(dir, name)); path != "" {
-			return path
-		}
-	}
-	return ""
-}
-
-// executable returns path if it is that of a file that may be executed, else "".
-func executable(path string) string {
-	var st unix.Stat_t
-	if unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS) != nil || unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return ""
-	}
-	return path
+	return r.Status.ExitStatus(), true
 }
