@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -91,9 +92,14 @@ func stormOf(t *testing.T, strategy, kind string, size int) (s *service, l *live
 	}
 	user, room := os.Getuid(), size
 	if user == 0 { // a user of its own, whose processes are counted apart
-		user = 60000 + os.Getpid()%5000
+		user = 60000 + (os.Getpid()+int(storms.Add(1)))%5000
 	}
 	before := tasksOf(t, user)
+	for falls := true; falls; { // those of the last storm are dead, and may not have been reaped
+		time.Sleep(100 * time.Millisecond)
+		now := tasksOf(t, user)
+		falls, before = now < before, now
+	}
 	if kind == "chains" {
 		room *= 4
 	}
@@ -113,6 +119,8 @@ func stormOf(t *testing.T, strategy, kind string, size int) (s *service, l *live
 	}
 	return s, l, rages, func() { w.Close() }
 }
+
+var storms atomic.Int32
 
 // tasksOf counts a user's threads, as RLIMIT_NPROC does.
 func tasksOf(t *testing.T, uid int) (n int) {
