@@ -1,0 +1,10 @@
+// Command thirdparty is contain with one more strategy.
+package main
+
+import (
+	"github.com/seed329817d7/contain/app/cmd/contain/command"
+	_ "github.com/seed329817d7/contain/app/cmd/contain/command/testdata/thirdparty/strategy"
+	_ "github.com/seed329817d7/contain/strategies/all"
+)
+
+func main() { command.Main() }
