@@ -47,16 +47,48 @@ func mainStack() uintptr {
 // it likes, or thread-local storage of a C library, about whose place the kernel
 // may have been told, rseq(2).
 func imageEnd() (end uintptr) {
-	const (
-		atPhdr, atPhent, atPhnum = 3, 4, 5 // getauxval(3)
-		load, note, phdr         = 1, 4, 6 // elf(5), p_type
-		gnuStack                 = 0x6474e551
-	)
 	const unknown = ^uintptr(0)
+	if !eachSegment(func(p *programHeader) bool {
+		if p.kind == load {
+			end = max(end, p.vaddr+p.memsz)
+		}
+		return p.kind == load || p.kind == phdr || p.kind == note || p.kind == gnuStack
+	}) || end == 0 {
+		return unknown
+	}
+	return end
+}
+
+// dropText unmaps, page by page, this executable's code and constants, most of which a
+// process that only waits does not need again. What it does need is found in the page
+// cache. Of the 3.9 MiB (PSS) of contain run and its supervisor that leaves 2.2. A debugger's
+// breakpoints, which are changes of the code, are lost.
+func dropText() {
+	eachSegment(func(p *programHeader) bool {
+		if p.kind == load && p.flags&writable == 0 {
+			_, _, _ = unix.Syscall(unix.SYS_MADVISE, p.vaddr&^(pageSize-1), p.filesz, unix.MADV_DONTNEED)
+		}
+		return true
+	})
+}
+
+const pageSize = 4096 // that of the linker's segments is a multiple
+
+// p_type and p_flags, elf(5).
+const (
+	load, note, phdr = 1, 4, 6
+	gnuStack         = 0x6474e551
+	writable         = 2
+)
+
+// eachSegment calls f for the program headers of this executable while that returns true,
+// and reports whether it always did. It is false for one that has been relocated.
+func eachSegment(f func(*programHeader) bool) bool {
+	const atPhdr, atPhent, atPhnum = 3, 4, 5 // getauxval(3)
 	var at [6]uintptr
 	auxv, err := unix.Auxv()
 	if err != nil {
-		return unknown
+		return false
 	}
 	for _, entry := range auxv {
 		if entry[0] < uintptr(len(at)) {
@@ -65,19 +97,11 @@ func imageEnd() (end uintptr) {
 	}
 	for i := range at[atPhnum] {
 		p := (*programHeader)(pointer(at[atPhdr] + i*at[atPhent]))
-		switch {
-		case p.kind == phdr && p.vaddr != at[atPhdr]: // it has been relocated
-			return unknown
-		case p.kind == load:
-			end = max(end, p.vaddr+p.memsz)
-		case p.kind != phdr && p.kind != note && p.kind != gnuStack:
-			return unknown
+		if p.kind == phdr && p.vaddr != at[atPhdr] || !f(p) {
+			return false
 		}
 	}
-	if end == 0 {
-		return unknown
-	}
-	return end
+	return true
 }
 
 // programHeader is Elf64_Phdr, elf(5).

@@ -189,6 +189,7 @@ func supervised(ctx context.Context, s *RunSpec, c child, childless bool) (Resul
 			s.Started()
 		}
 		if !f.inbox.holdsEnd() {
+			dropText() // first: that the streams are given up shows that all of this is done
 			dropStreams()
 		}
 	}

@@ -116,7 +116,7 @@ func TestRunMemory(t *testing.T) {
 	})
 	contain, supervisor := memory(t, p.cmd.Process.Pid, "Pss"), memory(t, super, "Pss")
 	t.Logf("PSS: contain %d KiB, its supervisor %d KiB", contain>>10, supervisor>>10)
-	if both := contain + supervisor; both > 5<<20 {
+	if both := contain + supervisor; both > 3<<20+1<<19 {
 		t.Errorf("contain and its supervisor have %d KiB", both>>10)
 	}
 	if own := ownMemory(t, super); own > 512<<10 {
