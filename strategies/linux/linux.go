@@ -51,7 +51,7 @@ const (
 	// linux/pidns, on two busy cores. The reader sees the end of the output before the
 	// supervisor can see that of the leader.
 	statusLimit = "who reads a command's output to its end and kills cmd.Process at that moment mostly gets \"signal: killed\" from cmd.Wait; Backend.ExitState, Run and Output have the command's own status"
-	groupLimit  = "the process of cmd.Process.Pid is a proxy: with Setpgid it leads the command's group, so a signal to that group, if no terminal's, reaches the command twice; prlimit(2), ptrace(2) and /proc/PID of that number concern the proxy, Backend.PID and Backend.Pidfd have the command's"
+	groupLimit  = "the process of cmd.Process.Pid is a proxy, in a process group that the service is not in: with Setpgid it leads the command's, so a signal to that group, if no terminal's, reaches the command twice; prlimit(2), ptrace(2) and /proc/PID of that number concern the proxy, Backend.PID and Backend.Pidfd have the command's"
 )
 
 // bindLimits are the limits of PR_SET_PDEATHSIG for this process itself.
