@@ -3,6 +3,8 @@ package main
 // Where the code is that is broken.
 const (
 	supervisorFile = "strategies/internal/entry/supervisor_linux.go"
+	killFile       = "strategies/internal/entry/kill_linux.go"
+	relayFile      = "strategies/internal/entry/relay_linux.go"
 	proxyFile      = "strategies/internal/entry/proxy_linux.go"
 	leaderFile     = "strategies/internal/entry/leader_linux.go"
 	watcherFile    = "strategies/internal/entry/watcher_linux.go"
@@ -53,7 +55,7 @@ var mutants = []mutant{
 	{"what the leader leaves has no grace", "strategies/linux/cgroup_linux.go",
 		"		_ = m.group.WaitEmpty(time.Now().Add(m.grace))\n", "",
 		linux, "^TestLeaderExitTerm$/linux/cgroup"},
-	{"what the leader leaves is asked twice", "strategies/linux/supervised_linux.go",
+	{"what the leader leaves is asked twice", "strategies/linux/tree_linux.go",
 		"	if t.asksOnce && t.asked.Swap(true) {", "	if false {",
 		linux, "^TestLeaderExitTermAsksOnce$/linux/subreaper"},
 	// The ways to kill.
@@ -63,7 +65,7 @@ var mutants = []mutant{
 	{"children are killed once", supervisorFile,
 		"		if r.killing {\n			r.killChildren()\n		}\n		if r.InitFlags", "		if r.InitFlags",
 		linux, "^TestOwnerEnds$"},
-	{"the signal that kills is SIGTERM", supervisorFile,
+	{"the signal that kills is SIGTERM", killFile,
 		"	r.openChildren()\n	r.signalChildren(r.KillSignal)\n", "	r.openChildren()\n	r.signalChildren(uintptr(_SIGTERM))\n",
 		linux, "^TestOwnerEnds$|^TestWhoeverIsKilled$"},
 	{"a stopped supervisor does not wake up at its proxy's end", supervisorFile,
@@ -104,7 +106,7 @@ var mutants = []mutant{
 	{"contain run's death is noticed by a pipe alone", launchFile,
 		"	r.Owner = r.Proxy ", "	r.Owner = -1 ",
 		command, "^TestRunRelayHeld$/root/subreaper"},
-	{"a signal that is sent twice at once comes twice", supervisorFile,
+	{"a signal that is sent twice at once comes twice", relayFile,
 		" || code <= 0 && r.repeats(sig, pid) {", " {",
 		"./strategies/internal/entry", "^TestRepeats$"},
 	{"what is blocked at the start is not received", launchFile,
