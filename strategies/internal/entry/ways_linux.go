@@ -1,4 +1,4 @@
-//go:build linux && (amd64 || arm64)
+//go:build linux && (amd64 || arm64 || riscv64)
 
 package entry
 
@@ -124,7 +124,8 @@ func initialStack(auxv uintptr) uintptr {
 // endThreads ends all threads but this one, which is the first, and to which the
 // goroutine that initialises packages is locked. Each ends itself, in a signal handler:
 // of SIGSTKFLT, which no hardware raises and which the Go runtime blocks nowhere but
-// while a thread begins.
+// while a thread begins. (riscv64 has no restorer, and the mask in its place, which
+// makes no difference to a thread that ends.)
 //
 //go:nosplit
 //go:norace

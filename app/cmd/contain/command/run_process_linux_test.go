@@ -215,7 +215,7 @@ func TestRunAdopts(t *testing.T) {
 		p.expect("ready")
 		contain := p.cmd.Process.Pid
 		super, _ := below(t, contain)
-		before := residentKB(t, contain) + residentKB(t, super)
+		before := ownMemory(t, contain) + ownMemory(t, super)
 		if _, err := p.in.Write([]byte("go\n")); err != nil {
 			t.Fatal(err)
 		}
@@ -229,19 +229,10 @@ func TestRunAdopts(t *testing.T) {
 			}
 		}
 		eventually(t, "every orphan is reaped", func() bool { return len(childrenOf(contain)) == 1 && len(childrenOf(super)) == 1 })
-		if grown := residentKB(t, contain) + residentKB(t, super) - before; grown > 1024 {
-			t.Errorf("%d orphans later contain and supervisor have grown by %d KiB from %d", orphans, grown, before)
+		if grown := ownMemory(t, contain) + ownMemory(t, super) - before; grown > 1<<20 {
+			t.Errorf("%d orphans later contain and supervisor have grown by %d bytes from %d", orphans, grown, before)
 		}
 	})
-}
-
-func residentKB(t testing.TB, pid int) int {
-	t.Helper()
-	var kb int
-	if _, err := fmt.Sscanf(status(pid, "VmRSS"), "%d kB", &kb); err != nil {
-		t.Fatal(err)
-	}
-	return kb
 }
 
 // TestRunLeft: if something cannot die within the deadline, contain run does not

@@ -1,0 +1,3 @@
+package entry
+
+const _O_DIRECTORY = 0x10000
