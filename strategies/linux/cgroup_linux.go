@@ -136,12 +136,10 @@ func bornIn(g cgroupfs.Group) error {
 }
 
 // executed reports whether a child that was forked has come to its exec: the start of one
-// that died before succeeds, too. Flags in proc_pid_stat(5), PF_FORKNOEXEC in Linux'
-// include/linux/sched.h.
+// that was killed before that succeeds, too. Where nobody can say, it has.
 func executed(pid int) bool {
-	const forkNoExec = 0x40
-	flags, err := proctree.Flags(pid)
-	return err != nil || flags&forkNoExec == 0
+	ok, err := proctree.Executed(pid)
+	return ok || err != nil
 }
 
 type cgroupInstallation struct {

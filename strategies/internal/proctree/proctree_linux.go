@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +16,7 @@ import (
 // stat is what is read of /proc/PID/stat.
 type stat struct {
 	Process
+	flags   uint64
 	threads int
 }
 
@@ -27,17 +29,18 @@ func parseStat(line []byte) (stat, error) {
 		return stat{}, fmt.Errorf("malformed stat line %q", line)
 	}
 	fields := bytes.Fields(line[end+1:])
-	const state, ppid, pgid, threads, start = 0, 1, 2, 17, 19 // fields 3, 4, 5, 20 and 22
+	const state, ppid, pgid, flags, threads, start = 0, 1, 2, 6, 17, 19 // fields 3, 4, 5, 9, 20 and 22
 	if len(fields) <= start {
 		return stat{}, fmt.Errorf("short stat line %q", line)
 	}
 	var s stat
-	var errs [5]error
+	var errs [6]error
 	s.PID, errs[0] = strconv.Atoi(string(bytes.TrimSpace(line[:open])))
 	s.PPID, errs[1] = strconv.Atoi(string(fields[ppid]))
 	s.PGID, errs[4] = strconv.Atoi(string(fields[pgid]))
 	s.threads, errs[2] = strconv.Atoi(string(fields[threads]))
 	s.Start, errs[3] = strconv.ParseUint(string(fields[start]), 10, 64)
+	s.flags, errs[5] = strconv.ParseUint(string(fields[flags]), 10, 64)
 	if err := errors.Join(errs[:]...); err != nil {
 		return stat{}, fmt.Errorf("malformed stat line %q: %w", line, err)
 	}
@@ -51,25 +54,21 @@ func parseStat(line []byte) (stat, error) {
 	return s, nil
 }
 
-// Flags returns the flags of a process in /proc/PID/stat, proc_pid_stat(5).
-func Flags(pid int) (uint64, error) {
+// Executed reports whether a child of this process, which has not been collected yet, has
+// come to its exec, and false only of one that is dead. Until it has a process bears
+// PF_FORKNOEXEC (proc_pid_stat(5), Linux' include/linux/sched.h). Linux 6.1 was seen to
+// close descriptors for the exec first and to take that flag away later, so one that lives
+// and bears it is looked at again.
+func Executed(child int) (bool, error) {
+	const forkNoExec = 0x40
 	r := newReader()
-	fd, err := r.open("/proc/", strconv.Itoa(pid), "/stat")
-	if err != nil {
-		return 0, gone(err)
+	for pause := 10 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
+		s, err := r.stat(child)
+		if err != nil || s.flags&forkNoExec == 0 || s.Zombie {
+			return s.flags&forkNoExec == 0, err
+		}
+		time.Sleep(pause)
 	}
-	defer unix.Close(fd)
-	n, err := readFD(fd, r.buf)
-	if err != nil {
-		return 0, gone(err)
-	}
-	line := r.buf[:n]
-	fields := bytes.Fields(line[bytes.LastIndexByte(line, ')')+1:])
-	const flags = 6 // field 9
-	if len(fields) <= flags {
-		return 0, fmt.Errorf("short stat line %q", line)
-	}
-	return strconv.ParseUint(string(fields[flags]), 10, 64)
 }
 
 // reader reads many small files of /proc with one buffer.

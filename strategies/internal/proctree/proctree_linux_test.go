@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -136,13 +137,13 @@ func TestParseStat(t *testing.T) {
 		want stat
 		bad  bool
 	}{
-		{line: "12 (sh) S 7" + rest, want: stat{Process{12, 7, 6, 4711, "sh", false}, 3}},
-		{line: "12 (a) R 1 (b) c) S 7" + rest, want: stat{Process{12, 7, 6, 4711, "a) R 1 (b) c", false}, 3}},
-		{line: "12 () S 7" + rest, want: stat{Process{12, 7, 6, 4711, "", false}, 3}},
-		{line: "12 (a\nb) S 7" + rest + "\n", want: stat{Process{12, 7, 6, 4711, "a\nb", false}, 3}},
-		{line: "12 (sh) Z 7" + rest, want: stat{Process{12, 7, 6, 4711, "sh", false}, 3}},
-		{line: "12 (sh) Z 7" + strings.Replace(rest, " 3 0 4711", " 1 0 4711", 1), want: stat{Process{12, 7, 6, 4711, "sh", true}, 1}},
-		{line: "12 (sh) X 0" + strings.Replace(rest, " 3 0 4711", " 0 0 4711", 1), want: stat{Process{12, 0, 6, 4711, "sh", true}, 0}},
+		{line: "12 (sh) S 7" + rest, want: stat{Process{12, 7, 6, 4711, "sh", false}, 4194560, 3}},
+		{line: "12 (a) R 1 (b) c) S 7" + rest, want: stat{Process{12, 7, 6, 4711, "a) R 1 (b) c", false}, 4194560, 3}},
+		{line: "12 () S 7" + rest, want: stat{Process{12, 7, 6, 4711, "", false}, 4194560, 3}},
+		{line: "12 (a\nb) S 7" + rest + "\n", want: stat{Process{12, 7, 6, 4711, "a\nb", false}, 4194560, 3}},
+		{line: "12 (sh) Z 7" + rest, want: stat{Process{12, 7, 6, 4711, "sh", false}, 4194560, 3}},
+		{line: "12 (sh) Z 7" + strings.Replace(rest, " 3 0 4711", " 1 0 4711", 1), want: stat{Process{12, 7, 6, 4711, "sh", true}, 4194560, 1}},
+		{line: "12 (sh) X 0" + strings.Replace(rest, " 3 0 4711", " 0 0 4711", 1), want: stat{Process{12, 0, 6, 4711, "sh", true}, 4194560, 0}},
 		{line: "", bad: true},
 		{line: "12", bad: true},
 		{line: "12 (sh", bad: true},
@@ -239,6 +240,72 @@ func TestZombie(t *testing.T) {
 	if err := errors.Join(Signal(p, unix.SIGTERM)); !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("Signal after Wait: %v", err)
 	}
+}
+
+// TestExecuted: a child that has been forked and lives may be about to execute something.
+// Only of one that has died before is it known that it never did.
+func TestExecuted(t *testing.T) {
+	cmd := shell(wait)
+	run(t, cmd)
+	if ok, err := Executed(cmd.Process.Pid); !ok || err != nil {
+		t.Errorf("of a shell: %v, %v", ok, err)
+	}
+
+	pid := forkOnly(t)
+	type answer struct {
+		ok  bool
+		err error
+	}
+	said := make(chan answer, 1)
+	go func() {
+		ok, err := Executed(pid)
+		said <- answer{ok, err}
+	}()
+	select {
+	case a := <-said:
+		t.Errorf("of a child that lives and has not executed anything: %+v", a)
+		said <- a
+	case <-time.After(50 * time.Millisecond): // more only makes a failure more certain
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil { // our child, not collected: it is still that one
+		t.Fatal(err)
+	}
+	if a := <-said; a.ok || a.err != nil {
+		t.Errorf("of a child that died before it had executed anything: %+v", a)
+	}
+	if _, err := unix.Wait4(pid, nil, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Executed(pid); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("of a child that has been collected: %v", err)
+	}
+}
+
+// forkOnly forks a child that waits without executing anything, for the end of this process
+// or a signal.
+//
+//go:norace
+func forkOnly(t *testing.T) int {
+	t.Helper()
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	var b [1]byte
+	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	if errno == 0 && pid == 0 { // no stack, no lock, no allocation from here on
+		unix.RawSyscall(unix.SYS_CLOSE, uintptr(pipe[1]), 0, 0)
+		unix.RawSyscall(unix.SYS_READ, uintptr(pipe[0]), uintptr(unsafe.Pointer(&b[0])), 1)
+		for {
+			unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+		}
+	}
+	unix.Close(pipe[0])
+	t.Cleanup(func() { unix.Close(pipe[1]) })
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	return int(pid)
 }
 
 // TestFirstThreadGone: the state of such a process reads Z though it lives.
