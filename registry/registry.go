@@ -111,8 +111,8 @@ func (r *Registry) All() []Strategy {
 	return all
 }
 
-// Clone returns a registry with the same strategies, to add to or take from
-// without changing r.
+// Clone returns a registry with the same strategies, to add to without
+// changing r.
 func (r *Registry) Clone() *Registry {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -20,9 +21,10 @@ type Wanted struct {
 	// beyond Require, and passes over those that fail, except with ErrConflict.
 	BestEffort bool
 	// Try makes the attempt that decides whether a strategy works here; nil
-	// means its Probe. An error that wraps errors.ErrUnsupported passes on to the
-	// next; any other stops the resolution unless BestEffort is set.
-	Try func(ctx context.Context, s Strategy) error
+	// means its Probe. It is given what Resolve returns if the attempt succeeds. An error
+	// that wraps errors.ErrUnsupported passes on to the next; any other stops the
+	// resolution unless BestEffort is set.
+	Try func(ctx context.Context, r Resolution) error
 }
 
 // Minimum returns the requirements that bind: Require, or DefaultRequirement
@@ -116,26 +118,26 @@ func (r *Registry) Resolve(ctx context.Context, platform Platform, w Wanted) (Re
 	}
 	try := w.Try
 	if try == nil {
-		try = Probe
+		try = func(ctx context.Context, r Resolution) error { return Probe(ctx, r.Strategy) }
 	}
-	var res Resolution
+	var skipped []Skip
 	for _, e := range candidates {
 		err := eligible(&e.d, w)
 		if err == nil {
-			if err = try(ctx, e.Strategy); err == nil {
-				res.Strategy, res.Description = e.Strategy, e.Describe()
-				res.Skipped = append(res.Skipped, r.heldBack(platform, w, e)...)
+			res := Resolution{Strategy: e.Strategy, Description: e.Describe(),
+				Skipped: slices.Concat(skipped, r.heldBack(platform, w, e))}
+			if err = try(ctx, res); err == nil {
 				return res, nil
 			}
 		}
-		res.Skipped = append(res.Skipped, Skip{Name: e.d.Name, Err: err})
+		skipped = append(skipped, Skip{Name: e.d.Name, Err: err})
 		attempted := !errors.Is(err, ErrWeaker) && !errors.Is(err, ErrOptIn)
 		passOver := w.BestEffort && !errors.Is(err, ErrConflict) || errors.Is(err, errors.ErrUnsupported)
 		if attempted && !passOver {
 			break
 		}
 	}
-	return res, &Error{Op: "resolve", Err: &NoStrategyError{Platform: platform, Minimum: w.Minimum(), Skipped: res.Skipped}}
+	return Resolution{Skipped: skipped}, &Error{Op: "resolve", Err: &NoStrategyError{Platform: platform, Minimum: w.Minimum(), Skipped: skipped}}
 }
 
 // inOrder returns the candidates in the order in which they are to be tried: by

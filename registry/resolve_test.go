@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -153,8 +154,8 @@ func TestResolveErrorIsOneLine(t *testing.T) {
 func TestResolveTriesOnlyWhatQualifies(t *testing.T) {
 	var tried []string
 	boom := errors.New("boom")
-	w := registry.Wanted{Try: func(_ context.Context, s registry.Strategy) error {
-		tried = append(tried, strategyName(s))
+	w := registry.Wanted{Try: func(_ context.Context, r registry.Resolution) error {
+		tried = append(tried, strategyName(r.Strategy))
 		if len(tried) < 2 {
 			return fmt.Errorf("no: %w", errors.ErrUnsupported)
 		}
@@ -174,9 +175,33 @@ func TestResolveTriesOnlyWhatQualifies(t *testing.T) {
 	}
 }
 
+// TestResolveTellsTryTheOutcome: what Try is given is what Resolve then returns, with the
+// strategies that are held back.
+func TestResolveTellsTryTheOutcome(t *testing.T) {
+	for what, w := range map[string]registry.Wanted{
+		"default":     {},
+		"required":    {Require: []registry.Requirement{{Event: registry.EventOwnerKilled, Reach: registry.ReachTree}}},
+		"best effort": {BestEffort: true},
+		"named":       {Strategy: "linux/subreaper"},
+	} {
+		var told registry.Resolution
+		w.Try = func(_ context.Context, r registry.Resolution) error {
+			told = r
+			if r.Description.Name == "linux/cgroup" {
+				return errors.ErrUnsupported
+			}
+			return nil
+		}
+		res, err := ladder(t, nil).Resolve(t.Context(), registry.PlatformLinux, w)
+		if err != nil || len(res.Skipped) == 0 && what != "named" || !reflect.DeepEqual(told, res) {
+			t.Errorf("%s: told %v, got %v, %v", what, told, res, err)
+		}
+	}
+}
+
 func TestResolvePlatformArgument(t *testing.T) {
 	r := ladder(t, nil)
-	attempt := func(context.Context, registry.Strategy) error { return nil }
+	attempt := func(context.Context, registry.Resolution) error { return nil }
 	for platform, want := range map[registry.Platform]string{
 		registry.PlatformLinux: "linux/cgroup", registry.PlatformWindows: "windows/job", registry.PlatformDarwin: "noop/noop", "js": "noop/noop",
 	} {

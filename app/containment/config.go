@@ -77,7 +77,7 @@ func (c Config) installOptions() registry.InstallOptions {
 }
 
 // resolve picks a strategy by trying.
-func (c Config) resolve(ctx context.Context, try func(context.Context, registry.Strategy) error) (registry.Resolution, error) {
+func (c Config) resolve(ctx context.Context, try func(context.Context, registry.Resolution) error) (registry.Resolution, error) {
 	if err := ctx.Err(); err != nil {
 		return registry.Resolution{}, &registry.Error{Op: "install", Err: err}
 	}
@@ -92,11 +92,11 @@ func (c Config) resolve(ctx context.Context, try func(context.Context, registry.
 	}
 	res, err := c.registry().Resolve(ctx, registry.CurrentPlatform(), registry.Wanted{
 		Strategy: c.Strategy, Require: c.Require, BestEffort: c.BestEffort,
-		Try: func(ctx context.Context, s registry.Strategy) error {
+		Try: func(ctx context.Context, r registry.Resolution) error {
 			if err := ctx.Err(); err != nil { // the strategies that follow a cancelled one are not to be tried
 				return err
 			}
-			return try(ctx, s)
+			return try(ctx, r)
 		},
 	})
 	return res, unresolved(err)
@@ -105,8 +105,8 @@ func (c Config) resolve(ctx context.Context, try func(context.Context, registry.
 // install resolves by the real thing: what Install says is the probe.
 func (c Config) install(ctx context.Context) (*session, error) {
 	var in registry.Installation
-	res, err := c.resolve(ctx, func(ctx context.Context, s registry.Strategy) (err error) {
-		in, err = c.attempt(ctx, s)
+	res, err := c.resolve(ctx, func(ctx context.Context, r registry.Resolution) (err error) {
+		in, err = c.attempt(ctx, r.Strategy)
 		return err
 	})
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"syscall"
@@ -70,37 +69,28 @@ func ownStreams(cmd *exec.Cmd) (in io.Reader, out, errs io.Writer) {
 
 // run is one call of Run.
 type run struct {
-	cfg     Config
-	cmd     *exec.Cmd
-	opts    registry.RunOptions
-	skipped []registry.Skip
-	begun   bool // the command has been started
+	cfg   Config
+	cmd   *exec.Cmd
+	opts  registry.RunOptions
+	begun bool // the command has been started
 
 	result registry.RunResult
 	err    error
 }
 
-// try runs the command under s. Its own error means that nothing was started and
-// the next strategy may be tried; how the command ended is in r.
-func (r *run) try(ctx context.Context, s registry.Strategy) error {
-	d := s.Describe()
-	err := r.tryOne(ctx, s, d)
-	if err != nil {
-		r.skipped = append(r.skipped, registry.Skip{Name: d.Name, Err: err})
-	}
-	return err
-}
-
-func (r *run) tryOne(ctx context.Context, s registry.Strategy, d registry.Description) error {
-	if runner, ok := s.(registry.Runner); ok {
+// try runs the command under the strategy that res ends with. Its own error means that
+// nothing was started and the next strategy may be tried; how the command ended is in r.
+func (r *run) try(ctx context.Context, res registry.Resolution) error {
+	d := res.Description
+	if runner, ok := res.Strategy.(registry.Runner); ok {
 		if r.cfg.Supervisor != "" {
 			r.result.ExitCode = -1
 			r.err = &registry.Error{Op: "run " + r.cmd.Path, Strategy: d.Name, Err: errors.New("Config.Supervisor is not used: this process is the supervisor's proxy itself; leave it empty")}
 			return nil
 		}
-		r.warnIfWeak(ctx, d)
+		r.warnIfWeak(ctx, res)
 		opts := r.opts
-		opts.Started = func() { r.started(ctx, d) }
+		opts.Started = func() { r.started(ctx, res) }
 		result, err := runner.Run(ctx, r.cmd, opts)
 		if errors.Is(err, errors.ErrUnsupported) {
 			return err
@@ -118,47 +108,29 @@ func (r *run) tryOne(ctx context.Context, s registry.Strategy, d registry.Descri
 	if r.opts.ToGroup {
 		return fmt.Errorf("%w: signals go to the command alone, not to its process group (RunOptions.ToGroup)", errors.ErrUnsupported)
 	}
-	in, err := r.cfg.attempt(ctx, s)
+	in, err := r.cfg.attempt(ctx, res.Strategy)
 	if err != nil {
 		return err
 	}
-	r.warnIfWeak(ctx, d)
-	r.result, r.err = r.under(ctx, in, d)
+	r.warnIfWeak(ctx, res)
+	r.result, r.err = r.under(ctx, in, res)
 	if r.begun {
 		r.result.Strategy = d.Name
 	}
 	return nil
 }
 
-func (r *run) warnIfWeak(ctx context.Context, d registry.Description) {
-	if weak(d) {
-		r.cfg.announce(ctx, r.resolution(ctx, d), nil)
+func (r *run) warnIfWeak(ctx context.Context, res registry.Resolution) {
+	if weak(res.Description) {
+		r.cfg.announce(ctx, res, nil)
 	}
-}
-
-// resolution is that which is going on and will end with d: with what was tried,
-// and what is not to be tried.
-func (r *run) resolution(ctx context.Context, d registry.Description) registry.Resolution {
-	res, err := r.cfg.resolve(ctx, func(_ context.Context, s registry.Strategy) error {
-		name := s.Describe().Name
-		for _, skip := range r.skipped {
-			if skip.Name == name {
-				return skip.Err
-			}
-		}
-		return nil
-	})
-	if err != nil || res.Description.Name != d.Name {
-		return registry.Resolution{Description: d, Skipped: r.skipped}
-	}
-	return res
 }
 
 // started says what is in force, unless it was said as a warning.
-func (r *run) started(ctx context.Context, d registry.Description) {
+func (r *run) started(ctx context.Context, res registry.Resolution) {
 	r.begun = true
-	if !weak(d) && r.cfg.logger().Enabled(ctx, slog.LevelInfo) {
-		r.cfg.announce(ctx, r.resolution(ctx, d), nil)
+	if !weak(res.Description) {
+		r.cfg.announce(ctx, res, nil)
 	}
 	if r.opts.Started != nil {
 		r.opts.Started()
@@ -166,11 +138,11 @@ func (r *run) started(ctx context.Context, d registry.Description) {
 }
 
 // under runs the command under an installation, for strategies that are no Runner.
-func (r *run) under(ctx context.Context, in registry.Installation, d registry.Description) (registry.RunResult, error) {
+func (r *run) under(ctx context.Context, in registry.Installation, res registry.Resolution) (registry.RunResult, error) {
 	signals, release := catchSignals(r.cmd) // before the start, so that none is missed
 	defer release()
 	g := &guard{opts: r.opts, forced: make(map[int]bool)}
-	err := r.guarded(ctx, in, d, g, signals)
+	err := r.guarded(ctx, in, res, g, signals)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), registry.SupervisorKillDeadline)
 	defer cancel()
 	if closeErr := in.Close(closing); closeErr != nil {
@@ -180,7 +152,7 @@ func (r *run) under(ctx context.Context, in registry.Installation, d registry.De
 }
 
 // guarded starts the command, once the parent is watched, and waits for its end.
-func (r *run) guarded(ctx context.Context, in registry.Installation, d registry.Description, g *guard, signals <-chan os.Signal) error {
+func (r *run) guarded(ctx context.Context, in registry.Installation, res registry.Resolution, g *guard, signals <-chan os.Signal) error {
 	over := make(chan struct{})
 	defer close(over)
 	orphaned, err := parentGone(r.opts.DieWithParent, over)
@@ -194,7 +166,7 @@ func (r *run) guarded(ctx context.Context, in registry.Installation, d registry.
 	if g.proc, err = in.Start(r.cmd, registry.StartOptions{OnLeaderExit: r.opts.OnLeaderExit, Grace: rest}); err != nil {
 		return err
 	}
-	r.started(ctx, d)
+	r.started(ctx, res)
 	return g.untilGone(ctx, r.cmd, signals, orphaned)
 }
 

@@ -64,7 +64,7 @@ func TestChosenOnDarwin(t *testing.T) {
 	if got := r.Target(registry.PlatformDarwin); got != registry.CleanupMacOSKqueueSupervisorContract {
 		t.Errorf("target of darwin: %q", got)
 	}
-	works := func(context.Context, registry.Strategy) error { return nil }
+	works := func(context.Context, registry.Resolution) error { return nil }
 	res, err := r.Resolve(t.Context(), registry.PlatformDarwin, registry.Wanted{Try: works})
 	if err != nil || res.Description.Name != darwin.KqueueName {
 		t.Errorf("by default: %q, %v", res.Description.Name, err)

@@ -124,7 +124,7 @@ func probeHost(ctx context.Context, reg *registry.Registry, host registry.Platfo
 		h.probes[s.Describe().Name] = registry.Probe(ctx, s)
 	}
 	res, err := reg.Resolve(ctx, host, registry.Wanted{
-		Try: func(_ context.Context, s registry.Strategy) error { return h.probes[s.Describe().Name] },
+		Try: func(_ context.Context, r registry.Resolution) error { return h.probes[r.Description.Name] },
 	})
 	for _, skip := range res.Skipped {
 		h.skipped[skip.Name] = skip.Err
