@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/seed329817d7/contain/registry"
-	"github.com/seed329817d7/contain/strategies/noop"
 )
 
 // FakeName is the name of a Fake that has not been given one.
@@ -89,16 +88,12 @@ func (f *Fake) Probe(ctx context.Context) error {
 }
 
 // Install returns an installation, or InstallErr.
-func (f *Fake) Install(ctx context.Context, opts registry.InstallOptions) (registry.Installation, error) {
+func (f *Fake) Install(ctx context.Context, _ registry.InstallOptions) (registry.Installation, error) {
 	if err := cmp.Or(ctx.Err(), f.offPlatform("install"), f.InstallErr); err != nil {
 		return nil, err
 	}
-	plain, err := noop.New().Install(ctx, opts)
-	if err != nil {
-		return nil, err
-	}
 	f.count(&f.installs)
-	return &fakeInstallation{Installation: plain, fake: f}, nil
+	return &fakeInstallation{fake: f}, nil
 }
 
 func (f *Fake) offPlatform(op string) error {
@@ -153,64 +148,4 @@ func (f *Fake) recorded(list *[]*exec.Cmd) []*exec.Cmd {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(*list)
-}
-
-// fakeInstallation lets noop run the commands, so that a fake's backends behave
-// as plain ones on every platform.
-type fakeInstallation struct {
-	registry.Installation
-	fake *Fake
-	once sync.Once // counts the first Close
-
-	mu     sync.Mutex
-	closed bool
-	unrun  []*wrappedProcess
-}
-
-func (i *fakeInstallation) Cleanup() registry.Cleanup {
-	return cmp.Or(i.fake.Cleanup, i.fake.Target())
-}
-
-func (i *fakeInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
-	if err := i.fake.StartErr; err != nil {
-		return nil, err
-	}
-	p, err := i.Installation.Start(cmd, opts)
-	if err != nil {
-		return nil, err
-	}
-	i.fake.record(&i.fake.started, cmd)
-	return &fakeProcess{Process: p, fake: i.fake}, nil
-}
-
-// Wrap leaves cmd as it is: a plain start of it is what a fake would do too. It
-// never learns of that start, so the process it returns stays unstarted.
-func (i *fakeInstallation) Wrap(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
-	if err := opts.RefuseBreakaway("a fake wraps backends only"); err != nil {
-		return nil, err
-	}
-	if err := i.fake.WrapErr; err != nil {
-		return nil, err
-	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.closed {
-		return nil, registry.ErrClosed
-	}
-	p := &wrappedProcess{done: make(chan struct{})}
-	i.unrun = append(i.unrun, p)
-	i.fake.record(&i.fake.wrapped, cmd)
-	return &fakeProcess{Process: p, fake: i.fake}, nil
-}
-
-func (i *fakeInstallation) Close(ctx context.Context) error {
-	i.once.Do(func() { i.fake.count(&i.fake.closes) })
-	i.mu.Lock()
-	i.closed = true
-	for _, p := range i.unrun {
-		close(p.done)
-	}
-	i.unrun = nil
-	i.mu.Unlock()
-	return cmp.Or(i.fake.CloseErr, i.Installation.Close(ctx))
 }

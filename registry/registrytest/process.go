@@ -1,7 +1,9 @@
 package registrytest
 
 import (
+	"errors"
 	"os"
+	"syscall"
 
 	"github.com/seed329817d7/contain/registry"
 )
@@ -38,6 +40,49 @@ func (p *fakeProcess) Members() ([]registry.Member, error) {
 		return nil, err
 	}
 	return p.Process.Members()
+}
+
+// plainProcess is a leader; nothing is known of what it starts.
+type plainProcess struct {
+	leader *os.Process
+	name   string
+	exited <-chan struct{}
+}
+
+func (p *plainProcess) PID() int              { return p.leader.Pid }
+func (p *plainProcess) Done() <-chan struct{} { return p.exited }
+func (p *plainProcess) Terminate() error      { return p.endWith(syscall.SIGTERM) } // Windows has none: an error
+func (p *plainProcess) Kill() error           { return p.endWith(os.Kill) }
+
+// Signal looks at exited first, because a zombie accepts signals.
+func (p *plainProcess) Signal(sig os.Signal) error {
+	if p.gone() {
+		return os.ErrProcessDone
+	}
+	return p.leader.Signal(sig)
+}
+
+func (p *plainProcess) endWith(sig os.Signal) error {
+	if err := p.Signal(sig); !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+func (p *plainProcess) Members() ([]registry.Member, error) {
+	if p.gone() {
+		return nil, nil
+	}
+	return []registry.Member{{PID: p.PID(), Name: p.name}}, nil
+}
+
+func (p *plainProcess) gone() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 // wrappedProcess stands for a wrapped command whose start nobody reports. Done

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/registry/exitwatch"
 	"github.com/seed329817d7/contain/strategies/internal/backends"
 	"github.com/seed329817d7/contain/strategies/internal/cgroupfs"
-	"github.com/seed329817d7/contain/strategies/internal/exitwatch"
 	"github.com/seed329817d7/contain/strategies/internal/proctree"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )

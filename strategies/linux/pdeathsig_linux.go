@@ -9,8 +9,8 @@ import (
 	"syscall"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/registry/exitwatch"
 	"github.com/seed329817d7/contain/strategies/internal/backends"
-	"github.com/seed329817d7/contain/strategies/internal/exitwatch"
 	"github.com/seed329817d7/contain/strategies/internal/proctree"
 )
 

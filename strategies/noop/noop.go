@@ -30,8 +30,8 @@ import (
 	"syscall"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/registry/exitwatch"
 	"github.com/seed329817d7/contain/strategies/internal/backends"
-	"github.com/seed329817d7/contain/strategies/internal/exitwatch"
 )
 
 // Name is the name that the strategy is registered under.

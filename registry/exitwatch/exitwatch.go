@@ -11,6 +11,9 @@
 //   - other Unix systems and js/wasm: a poll that sees the end only once somebody
 //     has waited for the child;
 //   - Plan 9: nothing; the error wraps errors.ErrUnsupported.
+//
+// It is for strategies, of whatever origin, whose backend's leader is a child of the
+// process that installed them.
 package exitwatch
 
 import (
