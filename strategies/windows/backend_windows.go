@@ -127,7 +127,7 @@ func (b *backend) contain(cmd *exec.Cmd) error {
 	if err := sys.assign(b.job, b.leader); err != nil {
 		return b.assignError(err)
 	}
-	if err := b.in.add(b); err != nil {
+	if err := b.in.backends.Admit(b); err != nil {
 		return err
 	}
 	return b.resume()
@@ -243,7 +243,7 @@ func (b *backend) finishLocked() {
 			*h = 0
 		}
 	}
-	b.in.remove(b)
+	b.in.backends.Remove(b)
 	close(b.done)
 }
 

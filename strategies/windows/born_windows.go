@@ -51,12 +51,12 @@ func ownStream(f *os.File) bool {
 // born starts cmd in the job, if it can be started so. If not, nothing has
 // happened, and exec.Cmd is to start it, which says what is wrong.
 func (b *backend) born(cmd *exec.Cmd) (bool, error) {
-	// First, so that a Close from now on ends what is born.
-	if err := b.in.add(b); err != nil {
+	// First, so that a Close which does not wait for the start ends what is born.
+	if err := b.in.backends.Admit(b); err != nil {
 		return false, err
 	}
 	if b.bear(cmd) != nil {
-		b.in.remove(b)
+		b.in.backends.Remove(b)
 		return false, nil
 	}
 	process, err := os.FindProcess(b.pid) // our handle keeps it from being another's

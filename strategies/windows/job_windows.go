@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"strings"
 	"sync"
 
 	"golang.org/x/sys/windows"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/backends"
 )
 
 const (
@@ -41,7 +41,7 @@ func install() (registry.Installation, error) {
 	if err != nil {
 		return nil, failed("install", err)
 	}
-	return &installation{cleanup: cleanup, backends: make(map[*backend]struct{})}, nil
+	return &installation{cleanup: cleanup}, nil
 }
 
 func probe() error {
@@ -100,11 +100,8 @@ func newJob(limits uint32, name string) (windows.Handle, error) {
 
 // installation holds the backends that one Install has started.
 type installation struct {
-	cleanup registry.Cleanup
-
-	mu       sync.Mutex
-	closed   bool
-	backends map[*backend]struct{}
+	cleanup  registry.Cleanup
+	backends backends.Set
 }
 
 // Cleanup implements registry.Installation.
@@ -113,9 +110,10 @@ func (in *installation) Cleanup() registry.Cleanup { return in.cleanup }
 // Start implements registry.Installation.
 func (in *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
 	op := "start " + cmd.Path
-	if in.isClosed() {
-		return nil, failed(op, registry.ErrClosed)
+	if err := in.backends.Begin(op, JobName); err != nil {
+		return nil, err
 	}
+	defer in.backends.End()
 	if err := refused(cmd.SysProcAttr); err != nil {
 		return nil, failed(op, err)
 	}
@@ -153,65 +151,4 @@ func (in *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (regist
 }
 
 // Close implements registry.Installation.
-func (in *installation) Close(ctx context.Context) error {
-	backends := in.shut()
-	var errs []error
-	for _, b := range backends {
-		errs = append(errs, b.Kill())
-	}
-	var left []string
-	for _, b := range backends {
-		select {
-		case <-b.done:
-			continue
-		default:
-		}
-		select {
-		case <-b.done:
-		case <-ctx.Done():
-			left = append(left, fmt.Sprint(b.PID()))
-		}
-	}
-	if left != nil {
-		errs = append(errs, fmt.Errorf("processes are left of the backends with PID %s: %w", strings.Join(left, ", "), ctx.Err()))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return failed("close", err)
-	}
-	return nil
-}
-
-func (in *installation) isClosed() bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.closed
-}
-
-// add takes b in, unless Close came first.
-func (in *installation) add(b *backend) error {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.closed {
-		return registry.ErrClosed
-	}
-	in.backends[b] = struct{}{}
-	return nil
-}
-
-func (in *installation) remove(b *backend) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	delete(in.backends, b)
-}
-
-// shut lets nothing more in and returns what there is.
-func (in *installation) shut() []*backend {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.closed = true
-	backends := make([]*backend, 0, len(in.backends))
-	for b := range in.backends {
-		backends = append(backends, b)
-	}
-	return backends
-}
+func (in *installation) Close(ctx context.Context) error { return in.backends.Close(ctx, JobName) }

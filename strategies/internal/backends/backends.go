@@ -15,7 +15,8 @@ import (
 type Set struct {
 	mu         sync.Mutex
 	closed     bool
-	starts     sync.WaitGroup  // those under way
+	starts     int             // those under way
+	idle       chan struct{}   // closed when there are none; nil until a close waits for it
 	ctx        context.Context // ends with ErrClosed when a close begins; nil until it is asked for
 	cancel     context.CancelCauseFunc
 	live       map[registry.Process]struct{}
@@ -30,12 +31,19 @@ func (s *Set) Begin(op, strategy string) error {
 	if s.closed {
 		return &registry.Error{Op: op, Strategy: strategy, Err: registry.ErrClosed}
 	}
-	s.starts.Add(1)
+	s.starts++
 	return nil
 }
 
 // End ends what Begin has admitted; what was started has been added by then.
-func (s *Set) End() { s.starts.Done() }
+func (s *Set) End() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.starts--; s.starts == 0 && s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+}
 
 // Closing returns a context that ends, with ErrClosed, when a close begins: a start
 // that can be given up need not be waited for.
@@ -51,18 +59,34 @@ func (s *Set) Closing() context.Context {
 	return s.ctx
 }
 
-// Add keeps p until Remove. Where a close did not wait for the start, p is ended.
-func (s *Set) Add(p registry.Process) {
+// Admit keeps p, which has run no instruction yet, until Remove. Where a close has begun,
+// and did not wait for the start, it is not kept, and the error is ErrClosed.
+func (s *Set) Admit(p registry.Process) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return registry.ErrClosed
+	}
+	s.keep(p)
+	return nil
+}
+
+// Add is Admit for a p that runs: where a close did not wait for the start, p is ended.
+func (s *Set) Add(p registry.Process) {
+	if s.Admit(p) == nil {
+		return
+	}
+	s.mu.Lock()
+	s.keep(p)
+	s.mu.Unlock()
+	_ = p.Kill() // an error means that it is gone
+}
+
+func (s *Set) keep(p registry.Process) {
 	if s.live == nil {
 		s.live = make(map[registry.Process]struct{})
 	}
 	s.live[p] = struct{}{}
-	closed := s.closed
-	s.mu.Unlock()
-	if closed {
-		_ = p.Kill() // an error means that it is gone
-	}
 }
 
 // Remove forgets p, of which nothing is left.
@@ -104,15 +128,18 @@ func (s *Set) Close(ctx context.Context, strategy string) error {
 		ps = append(ps, p)
 	}
 	s.mu.Unlock()
-	for _, p := range ps {
-		_ = p.Kill() // an error means that it is gone, which the wait below shows
+	refused := make([]error, len(ps))
+	for i, p := range ps {
+		refused[i] = p.Kill() // mostly that it is gone, which the wait below shows
 	}
-	for _, p := range ps {
-		select {
-		case <-p.Done():
-		case <-ctx.Done():
+	for i, p := range ps {
+		if !closed(ctx, p.Done()) {
 			left, _ := p.Members()
-			return fail(fmt.Errorf("backend %d still has processes %v: %w", p.PID(), pids(left), ctx.Err()))
+			err := fmt.Errorf("backend %d still has processes %v: %w", p.PID(), pids(left), ctx.Err())
+			if refused[i] != nil {
+				err = fmt.Errorf("%w; ending it: %w", err, refused[i])
+			}
+			return fail(err)
 		}
 	}
 	s.mu.Lock()
@@ -143,15 +170,29 @@ func pids(members []registry.Member) []int {
 // awaitStarts waits for the starts under way. What they start after that is
 // ended by Add.
 func (s *Set) awaitStarts(ctx context.Context) error {
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		s.starts.Wait()
-	}()
-	select {
-	case <-over:
-		return nil
-	case <-ctx.Done():
+	s.mu.Lock()
+	if s.starts > 0 && s.idle == nil {
+		s.idle = make(chan struct{})
+	}
+	idle := s.idle
+	s.mu.Unlock()
+	if idle != nil && !closed(ctx, idle) {
 		return fmt.Errorf("a start is still under way (what it starts will be ended): %w", ctx.Err())
+	}
+	return nil
+}
+
+// closed waits for c until ctx is done. A c that is closed already counts, whatever ctx says.
+func closed(ctx context.Context, c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+	}
+	select {
+	case <-c:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
