@@ -152,7 +152,7 @@ type Process interface {
 	// The error wraps ErrLeft if nobody can know any more who is.
 	Members() ([]Member, error)
 	// Done is closed when the last member has exited or is a zombie; with
-	// LeaderExitLeave, when what is left has been let go.
+	// LeaderExitLeave, when what is left has been let go. Every call returns the same channel.
 	Done() <-chan struct{}
 }
 

@@ -19,17 +19,20 @@ type contained struct {
 	cmd   *exec.Cmd
 	leash *os.File // the last of its processes ends when this does
 	lines chan string
+	// status has what cmd.Wait returns, once over has been called.
+	status chan error
 }
 
 const (
 	backendMark  = "contain-registrytest-backend"
 	backendArgv0 = "contain-backend"
+	backendEnv   = "CONTAIN_REGISTRYTEST"
 	backendCode  = 7
 )
 
 // playBackend makes this process one of a trial's, and returns at once in any other. It
 // goes by an argument, since a launcher may change argv[0].
-func playBackend() {
+func playBackend(own []registry.Strategy) {
 	if len(os.Args) < 3 || os.Args[1] != backendMark {
 		return
 	}
@@ -41,6 +44,15 @@ func playBackend() {
 			os.Exit(1)
 		}
 		_ = child.Process.Release()
+	case "report": // what somebody has made of the command
+		dir, _ := os.Getwd()
+		fmt.Printf("report %s %s %s\n", strings.Join(os.Args[3:], ","), os.Getenv(backendEnv), dir)
+	case "suicide":
+		p, _ := os.FindProcess(os.Getpid())
+		_ = p.Kill()
+		select {}
+	case "run":
+		playRunner(own, os.Args[3], os.Args[4], os.Args[5])
 	default:
 		fmt.Println("ready " + os.Args[0])
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -78,7 +90,7 @@ func (t *trial) command(mode string) (*contained, error) {
 		_, _ = leashW.Close(), w.Close()
 		if b.cmd.Process != nil && b.cmd.ProcessState == nil {
 			_ = b.cmd.Process.Kill()
-			_ = b.cmd.Wait()
+			_ = b.over()
 		}
 		_, _ = leashR.Close(), r.Close()
 	})
@@ -137,12 +149,38 @@ func (b *contained) gone() error {
 	}
 }
 
+// none is gone for a backend whose leader has left a process behind, which would say so.
+func (b *contained) none() error {
+	select {
+	case <-b.Done():
+	case <-time.After(patience):
+		members, err := b.Members()
+		return fmt.Errorf("Done is not closed; members: %v, %v", members, err)
+	}
+	return b.silent()
+}
+
+// silent says whether a process lives that would end only now.
+func (b *contained) silent() error {
+	_ = b.leash.Close()
+	for {
+		switch line, err := b.line(); {
+		case err != nil || line == "":
+			return err
+		case line == "over":
+			return errors.New("a process lives that should have been ended")
+		}
+	}
+}
+
 // over waits for the leader's status.
 func (b *contained) over() error {
-	status := make(chan error, 1)
-	go func() { status <- b.cmd.Wait() }()
+	if b.status == nil { // a second Wait, after one that did not return, would not either
+		b.status = make(chan error, 1)
+		go func() { b.status <- b.cmd.Wait() }()
+	}
 	select {
-	case err := <-status:
+	case err := <-b.status:
 		return err
 	case <-time.After(patience):
 		return errors.New("cmd.Wait does not return")

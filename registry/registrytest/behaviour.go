@@ -23,13 +23,17 @@ var behaviours = []behaviour{
 	{"launcher", "the command's argv[0] and arguments reach the backend, which is this executable itself and nothing that launches it", isNoLauncher},
 	{"members", "a backend that runs has a PID, is its own member, and is not done", hasMembers},
 	{"command", "Start gives the command back as it was, and sets Process as os/exec does", givesCommandBack},
+	{"refused", "a Start that is refused leaves nothing that runs or holds the command's streams", leavesNothing},
 	{"status", "Done is closed when nothing is left, waited for or not, and cmd.Wait has the leader's exit code", hasStatus},
-	{"end", "after the end Signal returns os.ErrProcessDone, there are no members, and to kill once more is no failure", endsForGood},
+	{"end", "Done is one channel; after the end Signal returns os.ErrProcessDone, there are no members, and to kill once more is no failure", endsForGood},
+	{"exit-state", "ExitState, where there is one, says that the leader runs, and then how it ended, waited for or not", knowsExitState},
+	{"pidfd", "Pidfd, where there is one, refers to a leader that runs, and is os.ErrProcessDone once it has exited", opensPidfd},
 	{"kill", "Kill ends a backend, and may be called by several at once", kills},
 	{"terminate", "Terminate asks a backend to end, or says that it cannot", terminates},
 	{"context", "the end of the command's context ends the backend", heedsContext},
 	{"missing", "a program that is not there gives the error of os/exec, and no process", missesProgram},
 	{"leader-exit", "what the leader leaves is killed, waited for, let go or asked to end, as Start was told, or Start refuses", heedsLeaderExit},
+	{"left-behind", "once the leader has exited Signal returns os.ErrProcessDone, and Members, Terminate and Kill are about what it has left", outlivesLeader},
 	{"breakaway", "a command that is to break away is refused, or done from the beginning", breaksAway},
 	{"close", "Close ends every backend, may be called again, and nothing is started or wrapped after it", closes},
 	{"close-expired", "a Close that gave up can be finished by another", closesLater},
@@ -37,10 +41,13 @@ var behaviours = []behaviour{
 	{"close-at-once", "several may call Close at the same time", closesAtOnce},
 	{"install-cancelled", "Install with a context that is done returns the context's error, and nothing is in force", heedsInstallContext},
 	{"wrap", "a wrapped command is contained by a plain Start, and cannot start after Close", wraps},
+	{"wrap-changed", "what is done to a wrapped command before its start applies; Contained tells whether it was contained; it starts once", heedsChanges},
+	{"run", "Run has the command's exit code or signal, passes SIGTERM on, calls Started once, ends what is left, and has the error of os/exec for a program that is not there", runs},
 }
 
 // Test holds a strategy to what the interfaces say of every strategy, in this
-// process, unbound from its parent: Strategy, Installation, Process and Wrapper. It
+// process, unbound from its parent: Strategy, Installation, Process and Wrapper. A Runner's commands run below a process that is started for it, which looks s up as a
+// drill's owner does. Test
 // returns what is wrong, one line for each, or nil; it wraps errors.ErrUnsupported
 // where s does not work here. The program calls [Main] first, as for [Run], which
 // also holds the drills.

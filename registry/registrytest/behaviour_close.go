@@ -30,6 +30,9 @@ func closes(t *trial) error {
 		if err := b.closed(); err != nil {
 			return err
 		}
+		if err := b.ended("after Close"); err != nil {
+			return err
+		}
 	}
 	b, err := t.command("plain")
 	if err != nil {

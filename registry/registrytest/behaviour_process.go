@@ -48,25 +48,90 @@ func endsForGood(t *trial) error {
 	if err != nil {
 		return err
 	}
+	done := b.Done()
 	_ = b.leash.Close()
 	if err := b.gone(); err != nil {
 		return err
 	}
+	if b.Done() != done {
+		return errors.New("Done returns another channel than before the end")
+	}
+	if err := b.ended("before cmd.Wait"); err != nil {
+		return err
+	}
+	_ = b.over()
+	return b.ended("after cmd.Wait")
+}
+
+// ended says what is wrong with a backend of which nothing is left.
+func (b *contained) ended(when string) error {
+	if err := b.Signal(os.Kill); !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("Signal %s: %v", when, err)
+	}
+	for what, end := range map[string]func() error{"Kill": b.Kill, "Terminate": b.Terminate} {
+		if err := end(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return fmt.Errorf("%s %s: %w", what, when, err)
+		}
+	}
+	if members, err := b.Members(); len(members) > 0 || err != nil {
+		return fmt.Errorf("Members %s: %v, %v", when, members, err)
+	}
+	return nil
+}
+
+func knowsExitState(t *trial) error {
+	b, err := t.start("plain", registry.StartOptions{})
+	if err != nil {
+		return err
+	}
+	reporter, ok := b.Process.(registry.ExitReporter)
+	if !ok {
+		return nil
+	}
+	over, cancel := context.WithCancel(t.ctx)
+	cancel()
+	if state, err := reporter.ExitState(over); !errors.Is(err, registry.ErrRunning) {
+		return fmt.Errorf("while it runs: %v, %v", state, err)
+	}
+	_ = b.leash.Close()
 	for _, when := range []string{"before", "after"} {
-		if err := b.Signal(os.Kill); !errors.Is(err, os.ErrProcessDone) {
-			return fmt.Errorf("Signal %s cmd.Wait: %v", when, err)
-		}
-		for what, end := range map[string]func() error{"Kill": b.Kill, "Terminate": b.Terminate} {
-			if err := end(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-				return fmt.Errorf("%s %s cmd.Wait: %w", what, when, err)
-			}
-		}
-		if members, err := b.Members(); len(members) > 0 || err != nil {
-			return fmt.Errorf("Members %s cmd.Wait: %v, %v", when, members, err)
+		soon, cancel := context.WithTimeout(t.ctx, patience)
+		state, err := reporter.ExitState(soon)
+		cancel()
+		if err != nil || state != (registry.ExitState{ExitCode: backendCode}) {
+			return fmt.Errorf("%s cmd.Wait: %v, %v, want exit status %d", when, state, err, backendCode)
 		}
 		if when == "before" {
 			_ = b.over()
 		}
+	}
+	return b.gone()
+}
+
+func opensPidfd(t *trial) error {
+	b, err := t.start("plain", registry.StartOptions{})
+	if err != nil {
+		return err
+	}
+	opener, ok := b.Process.(registry.PidfdOpener)
+	if !ok {
+		return nil
+	}
+	f, err := opener.Pidfd()
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	if err != nil || f == nil {
+		return fmt.Errorf("while it runs: %v, %w", f, err)
+	}
+	_ = f.Close()
+	_ = b.leash.Close()
+	_ = b.over()
+	if err := b.gone(); err != nil {
+		return err
+	}
+	if f, err := opener.Pidfd(); f != nil || !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("after the end: %v, %v", f, err)
 	}
 	return nil
 }
@@ -156,7 +221,7 @@ func (t *trial) leaderExits(what registry.LeaderExit) error {
 	}
 	switch what {
 	case registry.LeaderExitKill, registry.LeaderExitTerm:
-		return b.gone()
+		return b.none()
 	case registry.LeaderExitWait:
 		if line, err := b.line(); err != nil || !strings.HasPrefix(line, "ready ") {
 			return fmt.Errorf("what was left behind said %q, %w", line, err)
@@ -184,4 +249,40 @@ func (t *trial) leaderExits(what registry.LeaderExit) error {
 			return nil
 		}
 	}
+}
+
+func outlivesLeader(t *trial) error {
+	if g, ok := t.s.Describe().Guarantee(registry.EventLeaderExit); !ok || g.Reach != registry.ReachTree {
+		return nil
+	}
+	b, err := t.command("family")
+	if err != nil {
+		return err
+	}
+	b.Process, err = t.in.Start(b.cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
+	if errors.Is(err, registry.ErrNotPassed) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	b.let()
+	leader := b.PID()
+	_ = b.over()
+	if line, err := b.line(); err != nil || !strings.HasPrefix(line, "ready ") {
+		return fmt.Errorf("what was left behind said %q, %w", line, err)
+	}
+	if err := b.Signal(os.Kill); !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("Signal: %v", err)
+	}
+	members, err := b.Members()
+	if err != nil || len(members) == 0 || slices.ContainsFunc(members, func(m registry.Member) bool { return m.PID == leader }) || b.done() {
+		return fmt.Errorf("members %v (%v) after leader %d, done: %v", members, err, leader, b.done())
+	}
+	if err := b.Terminate(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("Terminate: %w", err)
+	}
+	if err := b.Kill(); err != nil {
+		return fmt.Errorf("Kill: %w", err)
+	}
+	return b.none()
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/seed329817d7/contain/registry"
 )
@@ -52,6 +54,30 @@ func givesCommandBack(t *trial) error {
 	}
 	if _, err := t.in.Start(b.cmd, registry.StartOptions{}); err == nil {
 		return errors.New("it can be started again")
+	}
+	return nil
+}
+
+func leavesNothing(t *trial) error {
+	for _, closed := range []bool{false, true} {
+		b, err := t.command("plain")
+		if err != nil {
+			return err
+		}
+		if closed {
+			if err := t.close(patience); err != nil {
+				return err
+			}
+		} else {
+			b.cmd.Path += "-that-is-not-there"
+		}
+		if p, err := t.in.Start(b.cmd, registry.StartOptions{}); err == nil || p != nil || b.cmd.Process != nil {
+			return fmt.Errorf("closed: %v: Start returned %v, %v; cmd.Process is %v", closed, p, err, b.cmd.Process)
+		}
+		b.let()
+		if line, err := b.line(); err != nil || line != "" {
+			return fmt.Errorf("closed: %v: the command's output is held: %q, %w", closed, line, err)
+		}
 	}
 	return nil
 }
@@ -140,4 +166,88 @@ func wraps(t *trial) error {
 		}
 	}
 	return nil
+}
+
+func heedsChanges(t *trial) error {
+	w, ok := t.in.(registry.Wrapper)
+	if !ok {
+		return nil
+	}
+	b, err := t.command("report")
+	if err != nil {
+		return err
+	}
+	if b.Process, err = w.Wrap(b.cmd, registry.StartOptions{}); errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := b.contained(false); err != nil {
+		return err
+	}
+	b.cmd.Args = append(b.cmd.Args, "more")
+	b.cmd.Env = append(b.cmd.Environ(), backendEnv+"=set")
+	b.cmd.Dir = os.TempDir()
+	again := &exec.Cmd{Path: b.cmd.Path, Args: b.cmd.Args, Env: b.cmd.Env, Stdin: b.cmd.Stdin, Stdout: b.cmd.Stdout}
+	if err := b.cmd.Start(); err != nil {
+		return err
+	}
+	line, err := b.line()
+	words := strings.SplitN(line, " ", 4)
+	if err != nil || len(words) != 4 || !slices.Equal(words[:3], []string{"report", "more", "set"}) || !sameFile(words[3], os.TempDir()) {
+		return fmt.Errorf("it said %q, %w", line, err)
+	}
+	if err := b.over(); b.cmd.ProcessState.ExitCode() != backendCode {
+		return fmt.Errorf("cmd.Wait: %w", err)
+	}
+	if err := b.contained(true); err != nil {
+		return err
+	}
+	if again.Start() == nil {
+		_ = again.Wait()
+	}
+	b.let()
+	if line, err := b.line(); err != nil || line != "" {
+		return fmt.Errorf("started once more it said %q, %w", line, err)
+	}
+	return t.notContained(w)
+}
+
+// notContained replaces the Path that contains a wrapped command.
+func (t *trial) notContained(w registry.Wrapper) error {
+	b, err := t.command("plain")
+	if err != nil {
+		return err
+	}
+	if b.Process, err = w.Wrap(b.cmd, registry.StartOptions{}); err != nil {
+		return err
+	}
+	b.cmd.Path = self()
+	if err := b.cmd.Start(); err != nil {
+		return err
+	}
+	_ = b.leash.Close()
+	if err := b.contained(false); err != nil {
+		return fmt.Errorf("with another Path: %w", err)
+	}
+	_ = b.over()
+	return nil
+}
+
+// contained compares what Contained says, where it says something.
+func (b *contained) contained(want bool) error {
+	w, ok := b.Process.(registry.Wrapped)
+	if !ok {
+		return nil
+	}
+	if err := w.Contained(); (err == nil) != want {
+		return fmt.Errorf("the answer of Contained is %v, want nil: %v", err, want)
+	}
+	return nil
+}
+
+func sameFile(a, b string) bool {
+	fa, errA := os.Stat(a)
+	fb, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(fa, fb)
 }

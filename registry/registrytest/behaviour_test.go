@@ -13,7 +13,7 @@ import (
 	"github.com/seed329817d7/contain/registry/registrytest"
 )
 
-func init() { registrytest.Main() }
+func init() { registrytest.Main(runners()...) }
 
 // twisted is a strategy that keeps to the interfaces, but for what a test changes.
 type twisted struct {
@@ -22,6 +22,7 @@ type twisted struct {
 	start   func(registry.Installation, *exec.Cmd, registry.StartOptions) (registry.Process, error)
 	process func(registry.Process) registry.Process
 	close   func(context.Context, registry.Installation) error
+	tree    bool // it declares what it does not do
 }
 
 type twistedInstallation struct {
@@ -67,6 +68,10 @@ type (
 	immortal    struct{ registry.Process }
 	deaf        struct{ registry.Process }
 	doneTooSoon struct{ registry.Process }
+	twoChannels struct{ registry.Process }
+	wrongState  struct{ registry.Process }
+	lateState   struct{ registry.Process }
+	noPidfd     struct{ registry.Process }
 )
 
 func (noPID) PID() int                   { return 0 }
@@ -82,7 +87,29 @@ func (p unkillable) Kill() error {
 func (p immortal) Members() ([]registry.Member, error) {
 	return []registry.Member{{PID: p.PID()}}, nil
 }
-func (deaf) Terminate() error { return errors.New("deaf") }
+func (p twoChannels) Done() <-chan struct{} {
+	c := make(chan struct{})
+	go func() {
+		<-p.Process.Done()
+		close(c)
+	}()
+	return c
+}
+
+// ExitState knows the end before it comes, or a wrong one.
+func (wrongState) ExitState(context.Context) (registry.ExitState, error) {
+	return registry.ExitState{}, nil
+}
+func (p lateState) ExitState(context.Context) (registry.ExitState, error) {
+	select {
+	case <-p.Done():
+		return registry.ExitState{Signal: 1}, nil
+	default:
+		return registry.ExitState{}, registry.ErrRunning
+	}
+}
+func (noPidfd) Pidfd() (*os.File, error) { return os.Open(os.DevNull) }
+func (deaf) Terminate() error            { return errors.New("deaf") }
 func (doneTooSoon) Done() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
@@ -109,6 +136,10 @@ func TestBehaviour(t *testing.T) {
 		"end: Signal":         {process: func(p registry.Process) registry.Process { return accepting{p} }},
 		"end: Kill":           {process: func(p registry.Process) registry.Process { return unkillable{p} }},
 		"end: Members":        {process: func(p registry.Process) registry.Process { return immortal{p} }},
+		"end: Done":           {process: func(p registry.Process) registry.Process { return twoChannels{p} }},
+		"exit-state: while":   {process: func(p registry.Process) registry.Process { return wrongState{p} }},
+		"exit-state: before":  {process: func(p registry.Process) registry.Process { return lateState{p} }},
+		"pidfd: after":        {process: func(p registry.Process) registry.Process { return noPidfd{p} }},
 		"terminate: ":         {process: func(p registry.Process) registry.Process { return deaf{p} }},
 		"missing: ": {start: func(in registry.Installation, cmd *exec.Cmd, o registry.StartOptions) (registry.Process, error) {
 			p, err := in.Start(cmd, o)
@@ -117,6 +148,18 @@ func TestBehaviour(t *testing.T) {
 			}
 			return p, err
 		}},
+		"refused: ": {start: func(in registry.Installation, cmd *exec.Cmd, o registry.StartOptions) (registry.Process, error) {
+			p, err := in.Start(cmd, o)
+			if errors.Is(err, registry.ErrClosed) { // and yet it runs
+				again := &exec.Cmd{Path: cmd.Path, Args: cmd.Args, Stdin: cmd.Stdin, Stdout: cmd.Stdout}
+				if again.Start() == nil {
+					go func() { _ = again.Wait() }()
+				}
+			}
+			return p, err
+		}},
+		"leader-exit: kill":  {tree: true},
+		"left-behind: membe": {tree: true},
 		"breakaway: ": {start: func(in registry.Installation, cmd *exec.Cmd, o registry.StartOptions) (registry.Process, error) {
 			o.Breakaway = false
 			return in.Start(cmd, o)
@@ -130,6 +173,9 @@ func TestBehaviour(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
 			twist.Description = nothing
+			if twist.tree {
+				twist.Description = registry.Description{Guarantees: guarantees("leader-exit=tree/kernel")}
+			}
 			err := registrytest.Test(t.Context(), twist)
 			name, detail, _ := strings.Cut(want, ": ")
 			switch {

@@ -25,7 +25,7 @@ type Harness struct {
 // executable, started again by a drill, take its role there. It returns at once
 // in a test. Strategies that are not in registry.Default are given here.
 func Main(own ...registry.Strategy) {
-	playBackend()
+	playBackend(own)
 	drill.Main(own...)
 }
 
