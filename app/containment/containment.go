@@ -218,7 +218,7 @@ func (c *Containment) admit(verb string, cmd *exec.Cmd, opts []StartOption) (*se
 		return fail(op, ErrNotInstalled)
 	case state == StateClosed:
 		return fail(op, registry.ErrClosed)
-	case o.OnLeaderExit.String() == "invalid":
+	case o.OnLeaderExit < Kill || o.OnLeaderExit > Term:
 		return fail(op, fmt.Errorf("OnLeaderExit(%d) is none of Kill, Wait, Leave and Term", int(o.OnLeaderExit)))
 	}
 	return s, o, unstartable(cmd)

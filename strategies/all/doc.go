@@ -8,7 +8,7 @@ package all
 
 import (
 	_ "github.com/seed329817d7/contain/strategies/darwin"  // darwin/kqueue
-	_ "github.com/seed329817d7/contain/strategies/linux"   // linux/subreaper, linux/pdeathsig
+	_ "github.com/seed329817d7/contain/strategies/linux"   // linux/autokill, linux/pidns, linux/cgroup, linux/subreaper, linux/pdeathsig
 	_ "github.com/seed329817d7/contain/strategies/noop"    // noop/noop
 	_ "github.com/seed329817d7/contain/strategies/windows" // windows/job
 )
