@@ -19,8 +19,9 @@ import (
 	"time"
 )
 
-// startLimit bounds what no guarantee speaks of: starts, replies, cleaning up.
-const startLimit = 30 * time.Second
+// startLimit bounds what no guarantee speaks of: starts, replies, cleaning up. It is long
+// enough to tell what hangs from what is slow.
+const startLimit = 2 * time.Minute
 
 // stage is one owner with its backend, and what the driver knows of them.
 type stage struct {
