@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"os"
+	"time"
 
 	"github.com/seed329817d7/contain/app/containment"
 	"github.com/seed329817d7/contain/registry"
@@ -23,6 +25,12 @@ type (
 	Report = containment.Report
 	// Status is what is in force in this process.
 	Status = containment.Status
+	// BackendStatus is what is known of one backend.
+	BackendStatus = containment.BackendStatus
+	// Event is something that happened to a Containment, see Config.OnEvent.
+	Event = containment.Event
+	// Stats are counts for a scrape.
+	Stats = containment.Stats
 	// Requirement is the least that is asked for on an event.
 	Requirement = registry.Requirement
 )
@@ -35,6 +43,8 @@ const (
 	Wait = containment.Wait
 	// Leave lets them go.
 	Leave = containment.Leave
+	// Term asks them to end, and ends by force what is alive after the grace.
+	Term = containment.Term
 )
 
 // Errors that callers tell apart with errors.Is.
@@ -57,6 +67,15 @@ func Install(ctx context.Context, cfg Config) (*Containment, error) {
 
 // OnLeaderExit says what becomes of a backend's other processes when its leader exits.
 func OnLeaderExit(what registry.LeaderExit) StartOption { return containment.OnLeaderExit(what) }
+
+// Grace is how long the backend may take to end; see [containment.Grace].
+func Grace(d time.Duration) StartOption { return containment.Grace(d) }
+
+// Label names the backend for people; see [containment.Label].
+func Label(name string) StartOption { return containment.Label(name) }
+
+// StopSignal is what the leader is sent first; see [containment.StopSignal].
+func StopSignal(sig os.Signal) StartOption { return containment.StopSignal(sig) }
 
 // Breakaway starts a command outside of containment, for one that is meant to
 // live on; see [containment.Breakaway].

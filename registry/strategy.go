@@ -41,6 +41,11 @@ type InstallOptions struct {
 	// Supervisor is the path of an installed contain command to be used as the
 	// supervisor, in place of this executable started again.
 	Supervisor string
+	// HelperReplaced, if not nil, is called when a helper process of the strategy's, such as
+	// the supervisor of a whole service, has ended while it was needed: what is enforced by
+	// it was suspended. It is called once another has taken its place, with nil, or when that
+	// could not be done, with the reason; the next Start then tries again.
+	HelperReplaced func(error)
 }
 
 // An Installation is a strategy in force in this process. It is safe for
@@ -165,6 +170,22 @@ type ExitReporter interface {
 	ExitState(ctx context.Context) (ExitState, error)
 }
 
+// LeaderWatcher may be implemented by a [Process] that can tell that its leader has exited
+// before Done is closed.
+type LeaderWatcher interface {
+	// LeaderExited returns a channel that is closed when the leader has exited, or when
+	// nobody can know any more.
+	LeaderExited() <-chan struct{}
+}
+
+// LeftoverReporter may be implemented by a [Process] that can tell what its leader left.
+type LeftoverReporter interface {
+	// Leftovers returns, once Done is closed, how many processes were ended because the
+	// leader had exited, and who they were as far as that is known. Where the end of all
+	// was ordered by Kill it may count those.
+	Leftovers() (n int, who []Member)
+}
+
 // PidfdOpener may be implemented by a [Process] that can refer to its leader by more than a
 // number.
 type PidfdOpener interface {
@@ -176,9 +197,9 @@ type PidfdOpener interface {
 // An ExitState is how a leader ended.
 type ExitState struct {
 	// ExitCode is the exit code, or -1 if it died of Signal.
-	ExitCode int
+	ExitCode int `json:"exitCode"`
 	// Signal is the number of the signal that it died of, or 0.
-	Signal int
+	Signal int `json:"signal"`
 }
 
 // String returns "exit status N" or "signal N".

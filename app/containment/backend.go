@@ -22,7 +22,11 @@ type Backend struct {
 	path     string
 	cmd      *exec.Cmd // nil if it was wrapped, so that one that is never started can be collected
 	strategy string
+	label    string
 	grace    time.Duration
+	number   uint64 // of its session's, in the order of the starts
+	begun    time.Time
+	events   *events
 	// endsWithLeader: what the leader leaves behind is ended.
 	endsWithLeader bool
 	// terminate asks the members to end, once: many programs take a second
@@ -30,6 +34,7 @@ type Backend struct {
 	terminate func() error
 
 	mu     sync.Mutex
+	asked  bool // to end
 	killed bool
 	forced []registry.Member
 }
@@ -45,8 +50,21 @@ type Report struct {
 	Took time.Duration
 }
 
-func newBackend(p registry.Process, path, strategy string, grace time.Duration) *Backend {
-	return &Backend{proc: p, path: path, strategy: strategy, grace: grace, terminate: sync.OnceValue(p.Terminate)}
+func newBackend(p registry.Process, path, strategy string, o startOptions) *Backend {
+	terminate := p.Terminate
+	if o.stopSignal != nil {
+		terminate = func() error {
+			if err := p.Signal(o.stopSignal); !errors.Is(err, os.ErrProcessDone) {
+				return err
+			}
+			return p.Terminate() // those that the leader has left
+		}
+	}
+	return &Backend{
+		proc: p, path: path, strategy: strategy, label: o.label, grace: o.StartOptions.Grace, begun: time.Now(),
+		endsWithLeader: o.OnLeaderExit != Wait && o.OnLeaderExit != Leave,
+		terminate:      sync.OnceValue(terminate),
+	}
 }
 
 // PID returns the leader's process ID. It is for people to read; it may differ
@@ -154,9 +172,12 @@ func (b *Backend) stop(ctx, killing context.Context) (Report, error) {
 	switch {
 	case !b.gone():
 		report.Left = left
-		err = b.notGone(ctx, left, err, membersErr)
+		if err = b.notGone(ctx, left, err, membersErr); err != nil {
+			b.events.happened(Event{Kind: EventLeft, Backend: b, Count: len(left), Members: left, Err: err})
+		}
 	case errors.Is(membersErr, ErrLeft):
 		err = b.notGone(ctx, nil, err)
+		b.events.happened(Event{Kind: EventLeft, Backend: b, Err: err})
 	default:
 		err = nil // whatever went wrong on the way, nothing is left
 	}
@@ -171,7 +192,7 @@ func (b *Backend) end(ctx, killing context.Context) error {
 	}
 	grace, killTime := b.timetable(ctx)
 	var asked error
-	if !b.wasKilled() {
+	if b.ask() {
 		asked = b.terminate()
 		if errors.Is(asked, errors.ErrUnsupported) { // nobody was asked, so there is nothing to wait for
 			grace = 0
@@ -207,14 +228,20 @@ func (b *Backend) kill() error {
 	if !b.killed {
 		b.killed = true
 		b.forced, _ = b.proc.Members() // for the report only; not knowing is no reason not to kill
+		if len(b.forced) > 0 {
+			defer b.events.happened(Event{Kind: EventForced, Backend: b, Count: len(b.forced), Members: b.forced})
+		}
 	}
 	return b.proc.Kill()
 }
 
-func (b *Backend) wasKilled() bool {
+// ask takes note that the backend is to end, and reports whether it is to be asked to: not
+// if it has been killed.
+func (b *Backend) ask() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.killed
+	b.asked = true
+	return !b.killed
 }
 
 func (b *Backend) gone() bool {

@@ -45,10 +45,18 @@ type Config struct {
 	// Supervisor is the path of an installed contain command to be used as the
 	// supervisor, in place of this executable started again.
 	Supervisor string
-	// Logger gets one line that says what is in force; nil means slog.Default().
+	// Logger gets one line that says what is in force, and one for each [Event], at the level that
+	// its [EventKind] names: of a service in which all goes well the one is all that is
+	// seen above slog.LevelDebug. nil means slog.Default().
 	Logger *slog.Logger
+	// OnEvent, if not nil, is called for each [Event], in their order and one at a time, in
+	// another goroutine than that in which they happen. Close waits until it has been
+	// called for all, so it must not call Close, nor Install.
+	OnEvent func(Event)
 	// Registry holds the strategies to choose from; nil means registry.Default().
 	Registry *registry.Registry
+
+	helperReplaced func(error)
 }
 
 func (c Config) grace() time.Duration {
@@ -73,7 +81,7 @@ func (c Config) registry() *registry.Registry {
 }
 
 func (c Config) installOptions() registry.InstallOptions {
-	return registry.InstallOptions{OutliveParent: c.OutliveParent, Supervisor: c.Supervisor}
+	return registry.InstallOptions{OutliveParent: c.OutliveParent, Supervisor: c.Supervisor, HelperReplaced: c.helperReplaced}
 }
 
 // resolve picks a strategy by trying.
@@ -103,9 +111,13 @@ func (c Config) resolve(ctx context.Context, try func(context.Context, registry.
 }
 
 // install resolves by the real thing: what Install says is the probe.
-func (c Config) install(ctx context.Context) (*session, error) {
+func (c Config) install(ctx context.Context, events *events) (*session, error) {
 	var in registry.Installation
 	res, err := c.resolve(ctx, func(ctx context.Context, r registry.Resolution) (err error) {
+		c := c
+		c.helperReplaced = func(err error) {
+			events.happened(Event{Kind: EventHelperReplaced, Strategy: r.Description.Name, Err: err})
+		}
 		in, err = c.attempt(ctx, r.Strategy)
 		return err
 	})
@@ -116,7 +128,11 @@ func (c Config) install(ctx context.Context) (*session, error) {
 		return nil, compose(err, in.Close(context.WithoutCancel(ctx)))
 	}
 	c.announce(ctx, res, in)
-	return newSession(c, res, in), nil
+	for _, skip := range res.Skipped {
+		events.happened(Event{Kind: EventSkipped, Strategy: skip.Name, Err: skip.Err})
+	}
+	events.happened(Event{Kind: EventInstalled, Strategy: res.Description.Name})
+	return newSession(c, events, res, in), nil
 }
 
 // bindToParent sees to DieWithParent; bound is what the strategy has done.

@@ -14,7 +14,8 @@ import (
 // were started through it. It is safe for concurrent use. Make one with
 // [Install], or with [New] where it is to be in force only later.
 type Containment struct {
-	cfg Config
+	cfg    Config
+	events *events
 	// turn is held by the one Install or Close that runs: a lock that a context
 	// can stop waiting for.
 	turn chan struct{}
@@ -40,7 +41,7 @@ func Install(ctx context.Context, cfg Config) (*Containment, error) {
 // New returns a containment that is not in force: Start fails with
 // ErrNotInstalled until Install has succeeded.
 func New(cfg Config) *Containment {
-	return &Containment{cfg: cfg, turn: make(chan struct{}, 1), state: StateNew}
+	return &Containment{cfg: cfg, events: newEvents(cfg), turn: make(chan struct{}, 1), state: StateNew}
 }
 
 // Install puts the containment in force. It is a no-op if it is, and installs
@@ -60,7 +61,7 @@ func (c *Containment) Install(ctx context.Context) error {
 		}
 		c.unfinished = false
 	}
-	s, err := c.cfg.install(ctx)
+	s, err := c.cfg.install(ctx, c.events)
 	if err != nil {
 		return err
 	}
@@ -70,39 +71,6 @@ func (c *Containment) Install(ctx context.Context) error {
 	return nil
 }
 
-// A StartOption changes how one backend is treated.
-type StartOption func(*registry.StartOptions)
-
-// What becomes of a backend's other processes when its leader exits, see
-// [OnLeaderExit].
-const (
-	// Kill ends them; the default.
-	Kill = registry.LeaderExitKill
-	// Wait lets them run for as long as the owner lives.
-	Wait = registry.LeaderExitWait
-	// Leave lets them go.
-	Leave = registry.LeaderExitLeave
-	// Term asks them to end, by SIGTERM, and ends what is alive after the grace by force.
-	// linux/cgroup and linux/subreaper can; the others refuse the start.
-	Term = registry.LeaderExitTerm
-)
-
-// OnLeaderExit says what becomes of a backend's other processes when its leader
-// exits: Kill, Wait, Leave or Term.
-func OnLeaderExit(what registry.LeaderExit) StartOption {
-	return func(o *registry.StartOptions) { o.OnLeaderExit = what }
-}
-
-// Breakaway starts a command that is meant to live on outside of containment:
-// it outlives this process, and Close and [Backend.Stop] leave it alone. Done is
-// closed from the beginning. It is never done silently: where the strategy, or
-// a job that encloses this process, does not allow it, Start fails, with an
-// error that wraps errors.ErrUnsupported, and nothing runs. Only windows/job
-// can do it (CREATE_BREAKAWAY_FROM_JOB).
-func Breakaway() StartOption {
-	return func(o *registry.StartOptions) { o.Breakaway = true }
-}
-
 // Start starts cmd as a backend, in place of cmd.Start, and leaves cmd as that
 // would: cmd.Process is set and cmd.Wait must be called. If it fails, nothing runs,
 // and the pipes that cmd.StdoutPipe and its like have made are closed. Where
@@ -110,19 +78,24 @@ func Breakaway() StartOption {
 // of cmd.Start.
 func (c *Containment) Start(cmd *exec.Cmd, opts ...StartOption) (*Backend, error) {
 	s, o, err := c.admit("start", cmd, opts)
-	if err != nil {
+	fail := func(err error) (*Backend, error) {
+		ev := Event{Kind: EventFailed, Strategy: s.name(), Label: o.label, Err: err}
+		if cmd != nil {
+			ev.Path = cmd.Path
+		}
+		c.events.happened(ev)
 		return nil, refuse(cmd, err)
+	}
+	if err != nil {
+		return fail(err)
 	}
 	before := *cmd
-	p, err := s.in.Start(cmd, o)
+	p, err := s.in.Start(cmd, o.StartOptions)
 	giveBack(cmd, &before)
 	if err != nil {
-		return nil, refuse(cmd, err)
+		return fail(err)
 	}
-	b := s.track(cmd.Path, p)
-	b.cmd = cmd
-	b.endsWithLeader = o.OnLeaderExit != Wait && o.OnLeaderExit != Leave
-	return b, nil
+	return s.track(cmd, cmd.Path, p, o), nil
 }
 
 // Wrap changes cmd so that a later plain cmd.Start, by a library for example, is
@@ -160,11 +133,11 @@ func (c *Containment) Wrap(cmd *exec.Cmd, opts ...StartOption) (*Backend, error)
 		return fail(fmt.Errorf("it cannot contain a command that something else starts; use Start: %w", errors.ErrUnsupported))
 	}
 	path := cmd.Path // of the command, not of what Wrap puts there
-	p, err := w.Wrap(cmd, o)
+	p, err := w.Wrap(cmd, o.StartOptions)
 	if err != nil {
 		return nil, err
 	}
-	return s.track(path, p), nil
+	return s.track(nil, path, p, o), nil
 }
 
 // Close stops every backend that was started through this containment, all at
@@ -196,15 +169,17 @@ func (c *Containment) Close(ctx context.Context) error {
 	}
 	err := s.close(ctx)
 	c.unfinished = err != nil
+	c.events.happened(Event{Kind: EventClosed, Strategy: s.name(), Err: err})
+	c.events.flush(registry.SupervisorKillDeadline)
 	return err
 }
 
 // admit checks what Start and Wrap have in common.
-func (c *Containment) admit(verb string, cmd *exec.Cmd, opts []StartOption) (*session, registry.StartOptions, error) {
-	o := registry.StartOptions{Grace: c.cfg.grace()}
+func (c *Containment) admit(verb string, cmd *exec.Cmd, opts []StartOption) (*session, startOptions, error) {
+	o := startOptions{StartOptions: registry.StartOptions{Grace: c.cfg.grace()}}
 	s, state := c.current()
-	fail := func(op string, err error) (*session, registry.StartOptions, error) {
-		return nil, o, &registry.Error{Op: op, Strategy: s.name(), Err: err}
+	fail := func(op string, err error) (*session, startOptions, error) {
+		return s, o, &registry.Error{Op: op, Strategy: s.name(), Err: err}
 	}
 	if cmd == nil {
 		return fail(verb, errors.New("the command is nil"))
@@ -218,8 +193,9 @@ func (c *Containment) admit(verb string, cmd *exec.Cmd, opts []StartOption) (*se
 		return fail(op, ErrNotInstalled)
 	case state == StateClosed:
 		return fail(op, registry.ErrClosed)
-	case o.OnLeaderExit < Kill || o.OnLeaderExit > Term:
-		return fail(op, fmt.Errorf("OnLeaderExit(%d) is none of Kill, Wait, Leave and Term", int(o.OnLeaderExit)))
+	}
+	if err := o.contradiction(); err != nil {
+		return fail(op, err)
 	}
 	return s, o, unstartable(cmd)
 }

@@ -7,13 +7,9 @@ import (
 	"time"
 )
 
-// parentGone returns a channel that is closed when this process has got another
-// parent, if that is wanted. It polls: where there is an event for it, as on Linux,
-// the strategy is a Runner and uses it.
-func parentGone(wanted bool, over <-chan struct{}) (<-chan struct{}, error) {
-	if !wanted {
-		return nil, nil
-	}
+// pollParent returns a channel that is closed when this process has got another parent
+// than it had at its start, and looks until over is closed.
+func pollParent(over <-chan struct{}) <-chan struct{} {
 	gone := make(chan struct{})
 	go func() {
 		tick := time.NewTicker(200 * time.Millisecond)
@@ -27,5 +23,5 @@ func parentGone(wanted bool, over <-chan struct{}) (<-chan struct{}, error) {
 		}
 		close(gone)
 	}()
-	return gone, nil
+	return gone
 }

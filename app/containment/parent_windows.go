@@ -153,9 +153,21 @@ func dieWithParent() error {
 	parentBinding.bound = true
 	go func() {
 		<-gone
-		// Not os.Exit: what hangs at the end of a process, a DLL's detach for one,
-		// must not keep this one.
-		_ = windows.TerminateProcess(windows.CurrentProcess(), parentExitCode)
+		terminateSelf()
 	}()
 	return nil
+}
+
+// terminateSelf is not os.Exit: what hangs at the end of a process, a DLL's detach for one,
+// must not keep this one.
+func terminateSelf() {
+	_ = windows.TerminateProcess(windows.CurrentProcess(), parentExitCode)
+}
+
+// endSelf returns what terminates this process.
+func endSelf(sig os.Signal) (func(), error) {
+	if sig != nil {
+		return nil, fmt.Errorf("ParentOptions.Signal is %v; Windows has no signals, leave it nil: %w", sig, errors.ErrUnsupported)
+	}
+	return terminateSelf, nil
 }

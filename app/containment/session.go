@@ -3,6 +3,7 @@ package containment
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -13,20 +14,24 @@ import (
 
 // A session lasts from an Install to its Close.
 type session struct {
-	cfg Config
-	res registry.Resolution
-	in  registry.Installation
+	cfg    Config
+	events *events
+	res    registry.Resolution
+	in     registry.Installation
 	// over is closed by Close, so that nothing waits for a wrapped command that
 	// is never started.
 	over    chan struct{}
 	endOver sync.Once
 
+	followers sync.WaitGroup
+
 	mu       sync.Mutex
 	backends map[*Backend]struct{} // those that are not known to be gone
+	number   uint64                // of the last one
 }
 
-func newSession(cfg Config, res registry.Resolution, in registry.Installation) *session {
-	return &session{cfg: cfg, res: res, in: in, over: make(chan struct{}), backends: make(map[*Backend]struct{})}
+func newSession(cfg Config, events *events, res registry.Resolution, in registry.Installation) *session {
+	return &session{cfg: cfg, events: events, res: res, in: in, over: make(chan struct{}), backends: make(map[*Backend]struct{})}
 }
 
 // name returns that of the strategy, "" where there is none.
@@ -37,22 +42,59 @@ func (s *session) name() string {
 	return s.res.Description.Name
 }
 
-// track remembers a backend until it is gone.
-func (s *session) track(path string, p registry.Process) *Backend {
-	b := newBackend(p, path, s.name(), s.cfg.grace())
+// track remembers a backend until it is gone. cmd is nil for one that was wrapped.
+func (s *session) track(cmd *exec.Cmd, path string, p registry.Process, o startOptions) *Backend {
+	b := newBackend(p, path, s.name(), o)
+	b.cmd, b.events = cmd, s.events
 	s.mu.Lock()
+	s.number++
+	b.number = s.number
 	s.backends[b] = struct{}{}
 	s.mu.Unlock()
-	go func() {
-		select {
-		case <-b.Done():
-			s.mu.Lock()
-			delete(s.backends, b)
-			s.mu.Unlock()
-		case <-s.over:
-		}
-	}()
+	if cmd != nil {
+		s.events.happened(Event{Kind: EventStarted, Backend: b})
+	}
+	s.followers.Go(func() { s.follow(b) })
 	return b
+}
+
+// follow says what becomes of a backend, and forgets it when it is gone.
+func (s *session) follow(b *Backend) {
+	if !s.closedBy(b.leaderExited()) {
+		return
+	}
+	if b.proc.PID() != 0 { // else it was wrapped, and will never be started
+		s.events.happened(Event{Kind: EventLeaderExited, Backend: b, Exit: b.knownExit()})
+	}
+	if !s.closedBy(b.Done()) {
+		return
+	}
+	if r, ok := b.proc.(registry.LeftoverReporter); ok && b.reason() == EndLeaderExit {
+		if n, who := r.Leftovers(); n > 0 {
+			s.events.happened(Event{Kind: EventLeftoversEnded, Backend: b, Count: n, Members: who})
+		}
+	}
+	s.mu.Lock()
+	delete(s.backends, b)
+	s.mu.Unlock()
+	if b.proc.PID() != 0 {
+		s.events.happened(Event{Kind: EventEnded, Backend: b})
+	}
+}
+
+// closedBy waits for done, and reports whether it was closed by the time the session is over.
+func (s *session) closedBy(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	case <-s.over:
+	}
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
 }
 
 // close stops the backends in parallel, then lets the strategy end by force
@@ -62,6 +104,7 @@ func (s *session) close(ctx context.Context) error {
 	defer cancel()
 	errs := append(s.stopAll(ctx, killing), s.in.Close(killing))
 	s.endOver.Do(func() { close(s.over) })
+	s.followers.Wait() // all that can be said of the backends has been said
 	return compose(errs...)
 }
 
@@ -84,7 +127,7 @@ func outlasting(ctx context.Context, by time.Duration) (context.Context, context
 
 func (s *session) stopAll(ctx, killing context.Context) []error {
 	s.mu.Lock()
-	var live []*Backend
+	live := make([]*Backend, 0, len(s.backends))
 	for b := range s.backends {
 		live = append(live, b)
 	}

@@ -35,7 +35,11 @@ func (cgroup) Install(ctx context.Context, opts registry.InstallOptions) (regist
 		s.release()
 		return nil, err
 	}
-	i.backends.AfterClose(s.release)
+	forget := s.listen(opts.HelperReplaced)
+	i.backends.AfterClose(func() {
+		forget()
+		s.release()
+	})
 	return i, nil
 }
 
@@ -289,6 +293,8 @@ type member struct {
 	exited   <-chan struct{} // the leader
 	ending   atomic.Bool     // all of it was asked to end, so nothing is let go
 	done     chan struct{}
+	// leftovers are who was there when the leader had exited, and was then ended.
+	leftovers []registry.Member
 }
 
 // follow waits for the leader's end and sees to the rest. Done stays open for as
@@ -314,8 +320,11 @@ func (m *member) follow() {
 	case m.onExit == registry.LeaderExitWait && !wasSIGKILLed(m.pidfd):
 		retry(func() error { return m.group.WaitEmpty(time.Time{}) })
 	case m.onExit == registry.LeaderExitTerm && !wasSIGKILLed(m.pidfd):
+		m.leftovers, _ = m.Members()
 		_ = m.Terminate() // whoever it has missed is ended by force
 		_ = m.group.WaitEmpty(time.Now().Add(m.grace))
+	default:
+		m.leftovers, _ = m.Members()
 	}
 	retry(m.end)
 }
@@ -396,6 +405,19 @@ func (m *member) PID() int { return m.process.Pid }
 
 // Done implements [registry.Process].
 func (m *member) Done() <-chan struct{} { return m.done }
+
+// LeaderExited implements [registry.LeaderWatcher].
+func (m *member) LeaderExited() <-chan struct{} { return m.exited }
+
+// Leftovers implements [registry.LeftoverReporter].
+func (m *member) Leftovers() (int, []registry.Member) {
+	select {
+	case <-m.done:
+		return len(m.leftovers), m.leftovers
+	default:
+		return 0, nil
+	}
+}
 
 // Pidfd implements [registry.PidfdOpener].
 func (m *member) Pidfd() (*os.File, error) { return pidfdOf(m.process) }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -35,6 +37,9 @@ type cgroupService struct {
 	starting bool           // a supervisor
 	closing  bool
 	changed  sync.Cond // channel or starting
+
+	listeners map[int]func(error) // to the replacement of the supervisor
+	listened  int
 }
 
 var (
@@ -112,6 +117,37 @@ func (s *cgroupService) release() {
 	s.mu.Unlock()
 	_ = s.tree.End(time.Now().Add(registry.SupervisorKillDeadline)) // if the supervisor has not
 	_ = s.tree.Lock.Close()
+}
+
+// listen has f called when the supervisor has been replaced, or could not be, until the
+// function that it returns is called. f may be nil.
+func (s *cgroupService) listen(f func(error)) (forget func()) {
+	if f == nil {
+		return func() {}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listeners == nil {
+		s.listeners = make(map[int]func(error))
+	}
+	s.listened++
+	key := s.listened
+	s.listeners[key] = f
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.listeners, key)
+	}
+}
+
+// replaced tells those who listen.
+func (s *cgroupService) replaced(err error) {
+	s.mu.Lock()
+	listeners := slices.Collect(maps.Values(s.listeners))
+	s.mu.Unlock()
+	for _, f := range listeners {
+		f(err)
+	}
 }
 
 // mayStart returns an error if this process has given up the rights that it had when
@@ -253,6 +289,6 @@ func (s *cgroupService) follow(h *handshake, cmd *exec.Cmd) {
 	}
 	_ = cmd.Wait()
 	if replace {
-		_ = s.startSupervisor(context.Background()) // else the next Start tries
+		s.replaced(s.startSupervisor(context.Background())) // if it failed, the next Start tries
 	}
 }

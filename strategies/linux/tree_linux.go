@@ -38,6 +38,7 @@ type tree struct {
 	state      registry.ExitState
 	stateKnown bool
 	lost       bool // proxy and supervisor ended without a report
+	forced     int  // how many the supervisor had to kill
 	wrapped    *wrapped
 	asksOnce   bool        // with registry.LeaderExitTerm
 	asked      atomic.Bool // to end, if asksOnce
@@ -149,9 +150,22 @@ func (t *tree) follow() {
 		case supervisor.OpLeader:
 			t.leaderEnded(m.A)
 		case supervisor.OpEmpty:
+			t.mu.Lock()
+			t.forced = int(m.A)
+			t.mu.Unlock()
 			return
 		}
 	}
+}
+
+// LeaderExited implements [registry.LeaderWatcher].
+func (t *tree) LeaderExited() <-chan struct{} { return t.ended }
+
+// Leftovers implements [registry.LeftoverReporter]: the supervisor counts whom it kills.
+func (t *tree) Leftovers() (int, []registry.Member) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.forced, nil
 }
 
 // lose takes note that the supervisor has ended without a report.

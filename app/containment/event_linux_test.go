@@ -1,0 +1,228 @@
+package containment_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed329817d7/contain/app/containment"
+	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/linux"
+)
+
+func init() {
+	children["leave-two"] = func() { // two that have left its session and its process group
+		for range 2 {
+			cmd := command(nothingIsCleanedUp{}, "stubborn")
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+			out, err := cmd.StdoutPipe()
+			if err == nil {
+				err = cmd.Start()
+			}
+			if err != nil {
+				fmt.Println(err)
+			}
+			_, _ = out.Read(make([]byte, 1)) // it ignores SIGTERM by now
+		}
+	}
+	children["interrupted"] = func() {
+		signal.Ignore(syscall.SIGTERM)
+		caught := make(chan os.Signal, 1)
+		signal.Notify(caught, os.Interrupt)
+		ready()
+		select {
+		case <-caught:
+			os.Exit(0)
+		case <-time.After(childLife):
+		}
+	}
+}
+
+// nothingIsCleanedUp lets a child use what tests use.
+type nothingIsCleanedUp struct{ testing.TB }
+
+func (nothingIsCleanedUp) Helper()        {}
+func (nothingIsCleanedUp) Cleanup(func()) {}
+
+// trees installs each strategy that ends what a leader leaves, where it works.
+func trees(t *testing.T, test func(t *testing.T, cfg containment.Config)) {
+	for _, name := range []string{linux.CgroupName, linux.SubreaperName, linux.PidnsName} {
+		t.Run(name, func(t *testing.T) {
+			cfg := containment.Config{Strategy: name, OutliveParent: true, Logger: slog.New(slog.DiscardHandler)}
+			c, err := containment.Install(t.Context(), cfg)
+			if errors.Is(err, errors.ErrUnsupported) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			test(t, cfg)
+		})
+	}
+}
+
+// TestLeftovers: what a leader leaves is ended, counted and told. The control is a plain start, where
+// it lives on: TestOutputHeld, and every drill's.
+func TestLeftovers(t *testing.T) {
+	trees(t, func(t *testing.T, cfg containment.Config) {
+		r := record(&cfg)
+		c := install(t, cfg)
+		for range 2 {
+			if err := c.Run(command(t, "leave-two"), containment.Label("leaky")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.Run(command(t, "exit-0")); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		told := r.of(containment.EventLeftoversEnded)
+		if len(told) != 2 || told[0].Count != 2 || told[0].Label != "leaky" {
+			t.Errorf("%+v, want two of two each", told)
+		}
+		if cfg.Strategy == linux.CgroupName && len(told) > 0 && len(told[0].Members) != 2 {
+			t.Errorf("who: %+v", told[0].Members)
+		}
+		if st := c.Stats(); st.Leftovers != 4 || st.Started != 3 || st.Ended != 3 || st.Forced != 0 || st.Alive != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// TestLeaderExitedEvent: that a leader has exited is told while what it left still runs, and
+// how it ended where the strategy knows.
+func TestLeaderExitedEvent(t *testing.T) {
+	trees(t, func(t *testing.T, cfg containment.Config) {
+		r := record(&cfg)
+		c := install(t, cfg)
+		cmd := command(t, "leave-two")
+		b, err := c.Start(cmd, containment.OnLeaderExit(containment.Wait), containment.Grace(time.Millisecond))
+		if errors.Is(err, registry.ErrNotPassed) {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting(t, cmd)
+		e := r.await(t, containment.EventLeaderExited)
+		if e.Exit != nil && *e.Exit != (registry.ExitState{}) || e.Exit == nil && cfg.Strategy != linux.CgroupName {
+			t.Errorf("it ended with %v", e.Exit)
+		}
+		if st := b.Status(); st.State != containment.BackendLeaderExited || len(st.Members) != 2 {
+			t.Errorf("%+v, want two that are left", st)
+		}
+		report, err := b.Stop(t.Context())
+		if err != nil || len(report.Forced) != 2 {
+			t.Errorf("%+v, %v", report, err)
+		}
+		if st := b.Status(); st.State != containment.BackendEnded || st.Reason != containment.EndForced {
+			t.Errorf("%+v", st)
+		}
+		r.await(t, containment.EventEnded)
+		if got := r.of(containment.EventLeftoversEnded); len(got) != 0 {
+			t.Errorf("what was stopped was told as leftovers: %+v", got)
+		}
+	})
+}
+
+// TestStopSignal: a backend that ends for another signal than SIGTERM is sent that, and need not be
+// killed. The control is one that is not.
+func TestStopSignal(t *testing.T) {
+	trees(t, func(t *testing.T, cfg containment.Config) {
+		c := install(t, cfg)
+		for _, opts := range [][]containment.StartOption{
+			{containment.Grace(childLife), containment.StopSignal(os.Interrupt)},
+			{containment.Grace(100 * time.Millisecond)}, // the control
+		} {
+			cmd := command(t, "interrupted")
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := c.Start(cmd, opts...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := out.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			waiting(t, cmd)
+			report, err := b.Stop(t.Context())
+			if err != nil || len(report.Forced) != len(opts)%2 {
+				t.Errorf("%d options: %+v, %v", len(opts), report, err)
+			}
+		}
+	})
+}
+
+// TestHelperReplaced: that the supervisor of the whole service was killed, and that another has
+// taken its place, is told.
+func TestHelperReplaced(t *testing.T) {
+	trees(t, func(t *testing.T, cfg containment.Config) {
+		if cfg.Strategy != linux.CgroupName {
+			t.Skip("its helpers end with their backends")
+		}
+		r := record(&cfg)
+		c := install(t, cfg)
+		for n := 1; n <= 2; n++ {
+			killSupervisor(t)
+			limit := time.After(childLife)
+			for len(r.of(containment.EventHelperReplaced)) < n {
+				select {
+				case <-r.news:
+				case <-limit:
+					t.Fatalf("not told: %v", r.kinds())
+				}
+			}
+		}
+		for _, e := range r.of(containment.EventHelperReplaced) {
+			if e.Err != nil || e.Strategy != linux.CgroupName {
+				t.Errorf("%+v", e)
+			}
+		}
+		if st := c.Stats(); st.HelpersReplaced != 2 {
+			t.Errorf("%+v", st)
+		}
+		if err := c.Run(command(t, "exit-0")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// killSupervisor kills the one child of this process that bears a supervisor's name.
+func killSupervisor(t *testing.T) {
+	t.Helper()
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []int
+	for _, task := range tasks {
+		list, _ := os.ReadFile("/proc/self/task/" + task.Name() + "/children")
+		for _, word := range strings.Fields(string(list)) {
+			name, _ := os.ReadFile("/proc/" + word + "/comm")
+			if strings.HasPrefix(string(name), "contain-super") {
+				pid, _ := strconv.Atoi(word)
+				found = append(found, pid)
+			}
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("supervisors %v, want one", found)
+	}
+	if err := syscall.Kill(found[0], syscall.SIGKILL); err != nil { // it is a child that only its owner waits for, and lives
+		t.Fatal(err)
+	}
+}
