@@ -51,9 +51,9 @@ type nothingIsCleanedUp struct{ testing.TB }
 func (nothingIsCleanedUp) Helper()        {}
 func (nothingIsCleanedUp) Cleanup(func()) {}
 
-// trees installs each strategy that ends what a leader leaves, where it works.
-func trees(t *testing.T, test func(t *testing.T, cfg containment.Config)) {
-	for _, name := range []string{linux.CgroupName, linux.SubreaperName, linux.PidnsName} {
+// under runs a test for each of these strategies that works here.
+func under(t *testing.T, names []string, test func(t *testing.T, cfg containment.Config)) {
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			cfg := containment.Config{Strategy: name, OutliveParent: true, Logger: slog.New(slog.DiscardHandler)}
 			c, err := containment.Install(t.Context(), cfg)
@@ -71,10 +71,13 @@ func trees(t *testing.T, test func(t *testing.T, cfg containment.Config)) {
 	}
 }
 
+// trees are those that end what a leader leaves.
+var trees = []string{linux.CgroupName, linux.SubreaperName, linux.PidnsName}
+
 // TestLeftovers: what a leader leaves is ended, counted and told. The control is a plain start, where
 // it lives on: TestOutputHeld, and every drill's.
 func TestLeftovers(t *testing.T) {
-	trees(t, func(t *testing.T, cfg containment.Config) {
+	under(t, trees, func(t *testing.T, cfg containment.Config) {
 		r := record(&cfg)
 		c := install(t, cfg)
 		for range 2 {
@@ -104,14 +107,12 @@ func TestLeftovers(t *testing.T) {
 // TestLeaderExitedEvent: that a leader has exited is told while what it left still runs, and
 // how it ended where the strategy knows.
 func TestLeaderExitedEvent(t *testing.T) {
-	trees(t, func(t *testing.T, cfg containment.Config) {
+	waits := []string{linux.CgroupName, linux.SubreaperName} // linux/pidns refuses to
+	under(t, waits, func(t *testing.T, cfg containment.Config) {
 		r := record(&cfg)
 		c := install(t, cfg)
 		cmd := command(t, "leave-two")
 		b, err := c.Start(cmd, containment.OnLeaderExit(containment.Wait), containment.Grace(time.Millisecond))
-		if errors.Is(err, registry.ErrNotPassed) {
-			t.Skip(err)
-		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +141,7 @@ func TestLeaderExitedEvent(t *testing.T) {
 // TestStopSignal: a backend that ends for another signal than SIGTERM is sent that, and need not be
 // killed. The control is one that is not.
 func TestStopSignal(t *testing.T) {
-	trees(t, func(t *testing.T, cfg containment.Config) {
+	under(t, trees, func(t *testing.T, cfg containment.Config) {
 		c := install(t, cfg)
 		for _, opts := range [][]containment.StartOption{
 			{containment.Grace(childLife), containment.StopSignal(os.Interrupt)},
@@ -170,10 +171,8 @@ func TestStopSignal(t *testing.T) {
 // TestHelperReplaced: that the supervisor of the whole service was killed, and that another has
 // taken its place, is told.
 func TestHelperReplaced(t *testing.T) {
-	trees(t, func(t *testing.T, cfg containment.Config) {
-		if cfg.Strategy != linux.CgroupName {
-			t.Skip("its helpers end with their backends")
-		}
+	one := []string{linux.CgroupName} // the helpers of the others end with their backends
+	under(t, one, func(t *testing.T, cfg containment.Config) {
 		r := record(&cfg)
 		c := install(t, cfg)
 		for n := 1; n <= 2; n++ {
