@@ -78,3 +78,6 @@ const (
 )
 
 const _TIOCSPGRP = 0x5410
+
+// statNlink is the place of st_nlink in the kernel's struct stat.
+const statNlink = 20

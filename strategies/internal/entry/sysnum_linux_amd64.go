@@ -77,3 +77,6 @@ const (
 
 const _O_DIRECTORY = 0x10000
 const _TIOCSPGRP = 0x5410
+
+// statNlink is the place of st_nlink in the kernel's struct stat.
+const statNlink = 16
