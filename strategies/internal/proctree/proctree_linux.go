@@ -218,22 +218,21 @@ func (r *reader) childrenOnce(parent stat) (found []stat, complete bool, err err
 // thread that forked it, and to another of the process once that one is gone.
 func (r *reader) childPIDs(parent stat) (pids []int, complete bool, err error) {
 	pid := strconv.Itoa(parent.PID)
-	threads := []string{pid}
+	tids, complete := []string{pid}, true
 	if parent.threads > 1 {
-		if threads, err = entries("/proc/" + pid + "/task"); gone(err) == os.ErrProcessDone {
+		if tids, complete, err = threads(pid); gone(err) == os.ErrProcessDone {
 			return nil, true, nil
 		} else if err != nil {
 			return nil, true, err
 		}
 	}
-	complete = true
-	for _, tid := range threads {
+	for _, tid := range tids {
 		list, err := r.read("/proc/", pid, "/task/", tid, "/children")
 		switch {
 		case err == unix.ENOENT && r.present(pid, tid):
 			return nil, true, errNoChildrenFile
 		case gone(err) == os.ErrProcessDone:
-			complete = len(threads) == 1
+			complete = complete && len(tids) == 1
 		case err != nil:
 			return nil, true, err
 		}
@@ -246,6 +245,26 @@ func (r *reader) childPIDs(parent stat) (pids []int, complete bool, err error) {
 		}
 	}
 	return pids, complete, nil
+}
+
+// threads returns those of a process, and whether that may be all. The kernel ends the list
+// early, without a word, where the thread that is next has just ended (next_tid,
+// fs/proc/base.c). So their number is compared with that of the directory's links, which is two
+// and one for each of them (proc_task_getattr); it is all if each that was listed is there still.
+func threads(pid string) (tids []string, complete bool, err error) {
+	dir, err := os.Open("/proc/" + pid + "/task")
+	if err != nil {
+		return nil, false, err
+	}
+	defer dir.Close()
+	if tids, err = dir.Readdirnames(-1); err != nil {
+		return nil, false, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
+		return nil, false, err
+	}
+	return tids, len(tids) >= int(st.Nlink)-2, nil
 }
 
 // present reports whether the thread exists, now that its children file was not found.

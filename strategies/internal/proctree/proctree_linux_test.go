@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -376,6 +377,56 @@ func TestChurn(t *testing.T) {
 		if n := len(named(descend(t, cmd.Process.Pid), "sleep")); n != stay {
 			t.Fatalf("walk %d found %d of %d processes that stay", i, n, stay)
 		}
+	}
+}
+
+// TestThreadsThatExit: the kernel ends the list of a process's threads early where the one that is
+// next has just ended. What a later thread has forked is found all the same.
+func TestThreadsThatExit(t *testing.T) {
+	const rounds, threads = 300, 6
+	walks, missed := 0, 0
+	for range rounds {
+		var exiting sync.WaitGroup
+		exit := make(chan struct{})
+		thread := func(f func()) {
+			started := make(chan struct{})
+			exiting.Go(func() {
+				runtime.LockOSThread() // and return with the thread locked, which ends it
+				f()
+				close(started)
+				<-exit
+			})
+			<-started
+		}
+		for range threads {
+			thread(func() {})
+		}
+		cmd := exec.Command("/bin/sleep", "1000")
+		lives := make(chan struct{})
+		started := make(chan error)
+		go func() { // on the last thread of all
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			started <- cmd.Start()
+			<-lives
+		}()
+		if err := <-started; err != nil {
+			t.Fatal(err)
+		}
+		close(exit)
+		for range 20 {
+			walks++
+			if !slices.ContainsFunc(descend(t, os.Getpid()), func(p Process) bool { return p.PID == cmd.Process.Pid }) {
+				missed++
+			}
+		}
+		exiting.Wait()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		close(lives)
+	}
+	if missed > 0 {
+		t.Errorf("%d of %d walks have not found a child that lives", missed, walks)
 	}
 }
 
