@@ -239,6 +239,9 @@ type Wrapped interface {
 	// otherwise why not, or not yet. It looks at the command, so it must not be
 	// called while that is being started.
 	Contained() error
+	// Started returns a channel that is closed once the command has been started contained,
+	// and PID is not 0 then, or once it never will be.
+	Started() <-chan struct{}
 	// Limits returns what a start by somebody else cannot promise, beside the
 	// strategy's own limits.
 	Limits() []string

@@ -1,6 +1,7 @@
 package containment
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -67,7 +68,7 @@ func (c *Containment) Backends() []*Backend {
 	for b := range s.backends {
 		live = append(live, b)
 	}
-	slices.SortFunc(live, func(a, b *Backend) int { return int(a.number) - int(b.number) })
+	slices.SortFunc(live, func(a, b *Backend) int { return cmp.Compare(a.number, b.number) })
 	return live
 }
 
@@ -124,6 +125,15 @@ func (b *Backend) knownExit() *registry.ExitState {
 		return &state
 	}
 	return nil
+}
+
+// started returns a channel that is closed when a wrapped command has been started or never will
+// be, or, where the strategy cannot tell, when its leader has exited.
+func (b *Backend) started() <-chan struct{} {
+	if w, ok := b.proc.(registry.Wrapped); ok {
+		return w.Started()
+	}
+	return b.leaderExited()
 }
 
 // leaderExited returns a channel that is closed when the leader has exited, or, where the

@@ -23,8 +23,8 @@ const (
 	// EventInstalled: a strategy is in force. Info, or Warn if it declares less than
 	// owner-killed=tree.
 	EventInstalled EventKind = "installed"
-	// EventStarted: a backend runs. A wrapped command has none, for it is another's to
-	// start. Debug. Backend.
+	// EventStarted: a backend runs. That a wrapped command does, which is another's to start, may
+	// be known a moment after its cmd.Start has returned. Debug. Backend.
 	EventStarted EventKind = "started"
 	// EventFailed: a backend could not be started. Debug, for the caller has the error. Label,
 	// Path, Err.

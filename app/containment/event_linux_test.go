@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -138,6 +140,52 @@ func TestLeaderExitedEvent(t *testing.T) {
 	})
 }
 
+// TestEventsOfWrapped: a wrapped command is told and counted as any other once something
+// else has started it, and not before.
+func TestEventsOfWrapped(t *testing.T) {
+	under(t, trees, func(t *testing.T, cfg containment.Config) {
+		r := record(&cfg)
+		c := install(t, cfg)
+		never := command(t, "exit-0") // is never started
+		if _, err := c.Wrap(never); err != nil {
+			t.Fatal(err)
+		}
+		cmd := command(t, "exit-0")
+		b, err := c.Wrap(cmd, containment.Label("wrapped"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.of(containment.EventStarted); len(got) != 0 {
+			t.Errorf("told before the start: %+v", got)
+		}
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		<-b.Done()
+		r.await(t, containment.EventEnded)
+		if err := c.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var told []containment.EventKind
+		for _, e := range r.of("") {
+			if e.Backend == nil {
+				continue
+			}
+			if told = append(told, e.Kind); e.Label != "wrapped" || e.PID == 0 {
+				t.Errorf("%+v", e)
+			}
+		}
+		want := []containment.EventKind{containment.EventStarted, containment.EventLeaderExited, containment.EventEnded}
+		if !slices.Equal(told, want) {
+			t.Errorf("%v, want %v", told, want)
+		}
+		if st := c.Stats(); st.Started != 1 || st.Ended != 1 || st.Alive != 0 {
+			t.Errorf("%+v", st)
+		}
+		runtime.KeepAlive(never)
+	})
+}
+
 // TestStopSignal: a backend that ends for another signal than SIGTERM is sent that, and need not be
 // killed. The control is one that is not.
 func TestStopSignal(t *testing.T) {
@@ -203,11 +251,24 @@ func TestHelperReplaced(t *testing.T) {
 // killSupervisor kills the one child of this process that bears a supervisor's name.
 func killSupervisor(t *testing.T) {
 	t.Helper()
+	found := supervisors(t)
+	for end := time.Now().Add(childLife); len(found) == 0 && time.Now().Before(end); {
+		found = supervisors(t) // a list of threads may be short while one ends
+	}
+	if len(found) != 1 {
+		t.Fatalf("supervisors %v, want one", found)
+	}
+	if err := syscall.Kill(found[0], syscall.SIGKILL); err != nil { // it is a child that only its owner waits for, and lives
+		t.Fatal(err)
+	}
+}
+
+func supervisors(t *testing.T) (found []int) {
+	t.Helper()
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found []int
 	for _, task := range tasks {
 		list, _ := os.ReadFile("/proc/self/task/" + task.Name() + "/children")
 		for _, word := range strings.Fields(string(list)) {
@@ -218,10 +279,5 @@ func killSupervisor(t *testing.T) {
 			}
 		}
 	}
-	if len(found) != 1 {
-		t.Fatalf("supervisors %v, want one", found)
-	}
-	if err := syscall.Kill(found[0], syscall.SIGKILL); err != nil { // it is a child that only its owner waits for, and lives
-		t.Fatal(err)
-	}
+	return found
 }

@@ -50,11 +50,11 @@ func (r *recorder) take(e containment.Event) {
 	}
 }
 
-// of returns those that match, without waiting.
+// of returns those of a kind, or all, without waiting.
 func (r *recorder) of(kind containment.EventKind) []containment.Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(r.events), func(e containment.Event) bool { return e.Kind != kind })
+	return slices.DeleteFunc(slices.Clone(r.events), func(e containment.Event) bool { return kind != "" && e.Kind != kind })
 }
 
 // await returns the first of a kind.

@@ -28,30 +28,29 @@ func parentGone(wanted bool, over <-chan struct{}) (<-chan struct{}, error) {
 		close(gone)
 		return gone, nil
 	}
-	if err == nil {
-		if gone := endOf(fd, over); gone != nil {
-			return gone, nil
-		}
+	if err != nil {
+		return pollParent(over), nil
 	}
-	return pollParent(over), nil
+	return endOf(fd, over), nil
 }
 
-// endOf returns a channel that is closed when the process has ended that fd, a pidfd,
-// refers to, and closes fd then, or when over is closed. It is nil if the
-// netpoller does not take it.
+// endOf returns a channel that is closed when the parent has ended, to which fd, a pidfd,
+// refers, and closes fd then, or when over is closed.
 func endOf(fd int, over <-chan struct{}) <-chan struct{} {
 	f := os.NewFile(uintptr(fd), "pidfd")
-	conn, err := f.SyscallConn()
-	if err != nil {
-		f.Close()
-		return nil
-	}
+	conn, _ := f.SyscallConn() // an error only of a nil File
 	gone, waited := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(waited)
-		if conn.Read(readable) == nil {
-			close(gone)
+		err := conn.Read(readable)
+		close(waited)
+		if err != nil { // over, or the netpoller has refused it
+			select {
+			case <-pollParent(over):
+			case <-over:
+				return
+			}
 		}
+		close(gone)
 	}()
 	go func() {
 		select {

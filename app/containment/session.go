@@ -60,6 +60,9 @@ func (s *session) track(cmd *exec.Cmd, path string, p registry.Process, o startO
 
 // follow says what becomes of a backend, and forgets it when it is gone.
 func (s *session) follow(b *Backend) {
+	if b.cmd == nil && s.closedBy(b.started()) && b.proc.PID() != 0 {
+		s.events.happened(Event{Kind: EventStarted, Backend: b})
+	}
 	if !s.closedBy(b.leaderExited()) {
 		return
 	}

@@ -243,6 +243,17 @@ func (b *contained) contained(want bool) error {
 	if err := w.Contained(); (err == nil) != want {
 		return fmt.Errorf("the answer of Contained is %v, want nil: %v", err, want)
 	}
+	select {
+	case <-w.Started():
+		if !want {
+			return errors.New("the channel of Started is closed, and the command has not been started contained")
+		}
+		return nil
+	default:
+	}
+	if want {
+		return errors.New("the channel of Started is open, and the command has been started")
+	}
 	return nil
 }
 

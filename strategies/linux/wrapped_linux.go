@@ -296,6 +296,20 @@ func (t *tree) Contained() error {
 	return t.h.owner.error("start "+w.path, why)
 }
 
+// Started implements [registry.Wrapped].
+func (t *tree) Started() <-chan struct{} {
+	if t.wrapped == nil {
+		return alreadyStarted
+	}
+	return t.wrapped.settled
+}
+
+var alreadyStarted = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // wrappedLimits are what a start by somebody else cannot promise.
 var wrappedLimits = []string{
 	"it was started by whatever thread called cmd.Start, so no parent-death signal binds it to this process: owner and supervisor killed in the same instant leave what is not the leader, under linux/pidns as well",
