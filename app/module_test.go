@@ -267,6 +267,88 @@ func TestRegistryIsAClone(t *testing.T) {
 	}
 }
 
+// TestDecorate: a service changes what it is given as it changes anything else in its graph.
+func TestDecorate(t *testing.T) {
+	weak := &registrytest.Fake{Name: "any/weak", Description: registry.Description{Guarantees: []registry.Guarantee{}}}
+	for what, decorated := range map[string]fx.Option{
+		"Config": fx.Options(fx.Supply(app.Config{}), with(new(registrytest.Fake), weak), fx.Decorate(func(cfg app.Config) app.Config {
+			cfg.Strategy = "any/weak"
+			return cfg
+		})),
+		"a registry": fx.Options(fx.Supply(app.Config{Strategy: "any/weak"}), fx.Decorate(func(r *registry.Registry) (*registry.Registry, error) {
+			return r, r.Register(weak)
+		})),
+	} {
+		var c *app.Containment
+		a := fx.New(app.Module, fx.NopLogger, fx.Supply(slog.New(slog.DiscardHandler)), decorated, fx.Populate(&c))
+		mustStart(t, a)
+		if c.Strategy() != "any/weak" || weak.InForce() != 1 {
+			t.Errorf("%s: %q is in force", what, c.Strategy())
+		}
+		if err := a.Stop(t.Context()); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestScoped: beside the application's containment a module has one of its own, with what
+// is provided in that module, wherever the two are listed.
+func TestScoped(t *testing.T) {
+	needProcesses(t)
+	for _, last := range []bool{false, true} {
+		fake, second := new(registrytest.Fake), &registrytest.Fake{Name: "any/second"}
+		var outer, inner *broker
+		options := []fx.Option{
+			app.Module, fx.Provide(newBroker), fx.Populate(&outer), fx.NopLogger, fx.Supply(slog.New(slog.DiscardHandler)),
+			fx.Supply(app.Config{Registry: registrytest.Registry(fake)}),
+			fx.Module("plugins", app.Scoped,
+				fx.Supply(app.Config{Strategy: "any/second"}, fx.Private), fx.Supply(registrytest.Registry(second), fx.Private),
+				fx.Provide(newBroker, fx.Private), fx.Populate(&inner)),
+		}
+		if last {
+			slices.Reverse(options)
+		}
+		a := fx.New(options...)
+		mustStart(t, a)
+		if len(fake.Started()) != 1 || len(second.Started()) != 1 || outer == inner {
+			t.Errorf("the application's has started %v, the module's %v", fake.Started(), second.Started())
+		}
+		if err := a.Stop(t.Context()); err != nil || fake.InForce()+second.InForce() != 0 {
+			t.Errorf("%v, %d and %d in force after OnStop", err, fake.InForce(), second.InForce())
+		}
+		for _, cmd := range append(fake.Started(), second.Started()...) {
+			_ = cmd.Wait()
+		}
+	}
+}
+
+// TestReplaceInAScope: a test's fakes are in the place of the strategies there as well.
+func TestReplaceInAScope(t *testing.T) {
+	fake := new(registrytest.Fake)
+	a := fx.New(app.Module, fx.Module("plugins", app.Scoped), with(fake), fx.NopLogger, fx.Supply(slog.New(slog.DiscardHandler)))
+	mustStart(t, a)
+	if fake.InForce() != 2 {
+		t.Errorf("%d in force, want both", fake.InForce())
+	}
+	if err := a.Stop(t.Context()); err != nil || fake.InForce() != 0 {
+		t.Errorf("%v, %d in force after OnStop", err, fake.InForce())
+	}
+}
+
+// TestScopedAlone: without Module it is an application's only one, and takes the registry
+// that is provided there.
+func TestScopedAlone(t *testing.T) {
+	fake := new(registrytest.Fake)
+	a := fx.New(app.Scoped, fx.NopLogger, fx.Supply(slog.New(slog.DiscardHandler), registrytest.Registry(fake)))
+	mustStart(t, a)
+	if fake.InForce() != 1 {
+		t.Error("not in force")
+	}
+	if err := a.Stop(t.Context()); err != nil || fake.InForce() != 0 {
+		t.Errorf("%v, %d in force after OnStop", err, fake.InForce())
+	}
+}
+
 // TestTwiceIsAnError: fx says so; nothing is in force twice by accident.
 func TestTwiceIsAnError(t *testing.T) {
 	if err := fx.New(app.Module, app.Module, fx.NopLogger).Err(); err == nil {
