@@ -21,38 +21,11 @@ const (
 	MechanismPidfd Mechanism = "pidfd"
 )
 
-// KqueueFilter is a kevent(2) filter number.
-type KqueueFilter int16
-
-// KqueueNote is a set of kevent(2) EVFILT_PROC notes.
-type KqueueNote uint32
-
 // Signal is a signal number that is the same on every Unix.
 type Signal int
 
-// The numbers of the contract, as in macOS' <sys/event.h> and <sys/signal.h>. A
-// test on darwin pins them to golang.org/x/sys/unix.
-const (
-	EvfiltProc KqueueFilter = -5
-	NoteExit   KqueueNote   = 0x80000000
-	SigKill    Signal       = 9
-)
-
-// String returns the filter's name in <sys/event.h>, or "" for zero (no filter).
-func (f KqueueFilter) String() string {
-	if f == EvfiltProc {
-		return "EVFILT_PROC"
-	}
-	return ""
-}
-
-// String returns the note's name in <sys/event.h>, or "" for zero (no note).
-func (n KqueueNote) String() string {
-	if n == NoteExit {
-		return "NOTE_EXIT"
-	}
-	return ""
-}
+// SigKill cannot be caught, signal(7).
+const SigKill Signal = 9
 
 // String returns the signal's name.
 func (s Signal) String() string {
@@ -80,8 +53,8 @@ const (
 type SupervisorContract struct {
 	Mechanism    Mechanism
 	Watch        string
-	Filter       KqueueFilter // zero unless Mechanism is MechanismKqueue
-	Note         KqueueNote   // zero unless Mechanism is MechanismKqueue
+	Filter       string // of kevent(2), by its name in <sys/event.h>; empty unless Mechanism is MechanismKqueue
+	Note         string // likewise
 	Barrier      string
 	RaceGuard    string
 	Signal       Signal
@@ -93,8 +66,8 @@ func BrokerContract() SupervisorContract {
 	return SupervisorContract{
 		Mechanism:    MechanismKqueue,
 		Watch:        WatchBrokerParent,
-		Filter:       EvfiltProc,
-		Note:         NoteExit,
+		Filter:       "EVFILT_PROC",
+		Note:         "NOTE_EXIT",
 		Barrier:      BarrierBeforePublication,
 		RaceGuard:    RaceGuardRecheck,
 		Signal:       SigKill,
@@ -106,15 +79,15 @@ func BrokerContract() SupervisorContract {
 // neither filter nor note.
 func PidfdContract() SupervisorContract {
 	c := BrokerContract()
-	c.Mechanism, c.Filter, c.Note = MechanismPidfd, 0, 0
+	c.Mechanism, c.Filter, c.Note = MechanismPidfd, "", ""
 	return c
 }
 
 // FilterName returns "EVFILT_PROC", or "" where the mechanism has no filter.
-func (c SupervisorContract) FilterName() string { return c.Filter.String() }
+func (c SupervisorContract) FilterName() string { return c.Filter }
 
 // NoteName returns "NOTE_EXIT", or "" where the mechanism has no note.
-func (c SupervisorContract) NoteName() string { return c.Note.String() }
+func (c SupervisorContract) NoteName() string { return c.Note }
 
 // SignalName returns "SIGKILL".
 func (c SupervisorContract) SignalName() string { return c.Signal.String() }

@@ -141,7 +141,7 @@ func badContract(c registry.SupervisorContract) (problems []string) {
 	want := registry.BrokerContract()
 	want.Mechanism = c.Mechanism
 	if c.Mechanism != registry.MechanismKqueue {
-		want.Filter, want.Note = 0, 0
+		want.Filter, want.Note = "", ""
 	}
 	if c.KillDeadline > 0 && c.KillDeadline < want.KillDeadline {
 		want.KillDeadline = c.KillDeadline // sooner is fine

@@ -80,7 +80,7 @@ func TestCheckFinds(t *testing.T) {
 	calls := 0
 	contract := registry.PidfdContract()
 	noMechanism, wrongWatch, filterless, slow := contract, contract, registry.BrokerContract(), contract
-	noMechanism.Mechanism, wrongWatch.Watch, filterless.Filter, slow.KillDeadline = "", "the moon", 0, time.Minute
+	noMechanism.Mechanism, wrongWatch.Watch, filterless.Filter, slow.KillDeadline = "", "the moon", "", time.Minute
 	supervised := func(c registry.SupervisorContract) registry.Strategy {
 		return describe(registry.Description{Supervisor: &c, Guarantees: guarantees("owner-killed=tree/supervisor")})
 	}

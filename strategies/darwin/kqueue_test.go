@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed329817d7/contain/registry"
 	"github.com/seed329817d7/contain/strategies/darwin"
+	"github.com/seed329817d7/contain/strategies/darwin/internal/xnu"
 )
 
 func TestDescribe(t *testing.T) {
@@ -68,5 +69,19 @@ func TestChosenOnDarwin(t *testing.T) {
 	res, err := r.Resolve(t.Context(), registry.PlatformDarwin, registry.Wanted{Try: works})
 	if err != nil || res.Description.Name != darwin.KqueueName {
 		t.Errorf("by default: %q, %v", res.Description.Name, err)
+	}
+}
+
+// TestContractIsRead: the supervisor watches what the contract names, and refuses one that
+// names something else. TestContractNumbers has the numbers, on macOS.
+func TestContractIsRead(t *testing.T) {
+	c := registry.BrokerContract()
+	if f, n, err := xnu.Named(c.Filter, c.Note); err != nil || f != xnu.FilterProc || n != xnu.NoteExit {
+		t.Errorf("%d, %#x, %v", f, n, err)
+	}
+	for _, names := range [][2]string{{"", ""}, {"EVFILT_READ", "NOTE_EXIT"}, {"EVFILT_PROC", "NOTE_FORK"}} {
+		if _, _, err := xnu.Named(names[0], names[1]); err == nil {
+			t.Errorf("%q: no error", names)
+		}
 	}
 }

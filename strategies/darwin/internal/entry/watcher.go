@@ -11,16 +11,20 @@ import (
 // watcher watches processes by a queue, with filter and note of the contract.
 type watcher struct {
 	queue  xnu.Queue
-	filter int16
+	filter xnu.Filter
 	exit   xnu.Notes
 }
 
 func newWatcher(table xnu.Table, c registry.SupervisorContract) (*watcher, error) {
+	filter, exit, err := xnu.Named(c.Filter, c.Note)
+	if err != nil {
+		return nil, err
+	}
 	queue, err := table.Watch()
 	if err != nil {
 		return nil, err
 	}
-	return &watcher{queue: queue, filter: int16(c.Filter), exit: xnu.Notes(c.Note)}, nil
+	return &watcher{queue: queue, filter: filter, exit: exit}, nil
 }
 
 // exitOf registers pid's exit. ESRCH means that it has exited already.

@@ -377,7 +377,7 @@ func (t *Table) read(fd int) {
 type queue struct{ t *Table }
 
 // Add implements [xnu.Queue].
-func (q queue) Add(pid int, _ int16, notes xnu.Notes) error {
+func (q queue) Add(pid int, _ xnu.Filter, notes xnu.Notes) error {
 	q.t.mu.Lock()
 	q.t.want[pid] = notes
 	q.t.mu.Unlock()

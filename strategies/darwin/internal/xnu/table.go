@@ -6,7 +6,10 @@
 // Facts are those of apple-oss-distributions/xnu; file names in comments are its.
 package xnu
 
-import "syscall"
+import (
+	"fmt"
+	"syscall"
+)
 
 // A Process is an entry of the process table.
 type Process struct {
@@ -69,6 +72,12 @@ type Table interface {
 	Hurry()
 }
 
+// A Filter says what a queue is about, in the numbers of <sys/event.h>.
+type Filter int16
+
+// FilterProc is EVFILT_PROC, about processes.
+const FilterProc Filter = -5
+
 // Notes is a set of what can happen to a process, in the numbers of <sys/event.h>.
 type Notes uint32
 
@@ -79,6 +88,14 @@ const (
 	NoteExec Notes = 0x20000000
 )
 
+// Named returns the filter and the notes of these names in <sys/event.h>.
+func Named(filter, note string) (Filter, Notes, error) {
+	if filter != "EVFILT_PROC" || note != "NOTE_EXIT" {
+		return 0, 0, fmt.Errorf("a supervisor cannot watch by kevent filter %q and note %q, only by EVFILT_PROC and NOTE_EXIT", filter, note)
+	}
+	return FilterProc, NoteExit, nil
+}
+
 // An Event says what has happened to a process; several may be one.
 type Event struct {
 	PID   int
@@ -88,7 +105,7 @@ type Event struct {
 // A Queue reports what happens to processes, kevent(2) with EVFILT_PROC.
 type Queue interface {
 	// Add registers a process. The error wraps syscall.ESRCH if it has exited.
-	Add(pid int, filter int16, notes Notes) error
+	Add(pid int, filter Filter, notes Notes) error
 	// Wait returns what has happened since.
 	Wait() ([]Event, error)
 	// Close ends the queue; it is for a process that goes on without it.

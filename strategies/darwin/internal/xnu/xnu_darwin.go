@@ -257,7 +257,7 @@ func (System) Watch() (Queue, error) {
 type queue int
 
 // Add implements [Queue]. ESRCH: the process is exiting or has exited (filt_procattach).
-func (kq queue) Add(pid int, filter int16, notes Notes) error {
+func (kq queue) Add(pid int, filter Filter, notes Notes) error {
 	change := make([]unix.Kevent_t, 1)
 	unix.SetKevent(&change[0], pid, int(filter), unix.EV_ADD|unix.EV_CLEAR)
 	change[0].Fflags = uint32(notes)
