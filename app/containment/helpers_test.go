@@ -92,6 +92,12 @@ func using(strategies ...registry.Strategy) containment.Config {
 	return containment.Config{Registry: registrytest.Registry(strategies...), Logger: slog.New(slog.DiscardHandler)}
 }
 
+// running returns options of Run.
+func running(opts registry.RunOptions, strategies ...registry.Strategy) containment.RunOptions {
+	cfg := using(strategies...)
+	return containment.RunOptions{Registry: cfg.Registry, Logger: cfg.Logger, RunOptions: opts}
+}
+
 func install(t testing.TB, cfg containment.Config) *containment.Containment {
 	t.Helper()
 	c, err := containment.Install(context.Background(), cfg)

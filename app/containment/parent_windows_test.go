@@ -45,7 +45,7 @@ func service(bound bool) {
 
 func runner(bound bool) {
 	announce()
-	_, err := containment.Run(context.Background(), containment.Config{Strategy: "windows/job"}, playing("announce"), registry.RunOptions{DieWithParent: bound})
+	_, err := containment.Run(context.Background(), playing("announce"), containment.RunOptions{Strategy: "windows/job", RunOptions: registry.RunOptions{DieWithParent: bound}})
 	check(err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"syscall"
@@ -13,34 +14,48 @@ import (
 	"github.com/seed329817d7/contain/registry"
 )
 
+// RunOptions are the choices of [Run]. The zero value takes the strongest strategy that works
+// here, at least owner-killed=tree, and ends by force, at once, what is left when the
+// command has ended or this process gets SIGTERM.
+type RunOptions struct {
+	// Strategy, Require, BestEffort, Registry and Logger are as in [Config]. One line is
+	// logged, when the command has been started; or before, and as a warning, if what is in
+	// force is less than owner-killed=tree.
+	Strategy   string
+	Require    []registry.Requirement
+	BestEffort bool
+	Registry   *registry.Registry
+	Logger     *slog.Logger
+
+	// How the command is run.
+	registry.RunOptions
+}
+
+// config is what decides under which strategy. This process is bound to its parent by
+// registry.RunOptions.DieWithParent or not at all.
+func (o RunOptions) config() Config {
+	return Config{
+		Strategy: o.Strategy, Require: o.Require, BestEffort: o.BestEffort, Registry: o.Registry, Logger: o.Logger,
+		OutliveParent: true,
+	}
+}
+
 // Run runs one command to its end under the strongest strategy, for a process
 // that exists for nothing else, as contain run does. The command gets this
 // process's standard streams where cmd has none. Signals that this process
 // receives are passed on to the command; SIGTERM starts opts.Grace. Run returns
-// when nothing is left of what opts promises to end.
-//
-// A strategy that is a [registry.Runner] does all this itself. Config.DieWithParent
-// is opts.DieWithParent. What Run could not honour is an error: Config.Grace, in whose
-// place is opts.Grace, and Config.Supervisor where this process is the supervisor's
-// proxy itself. One line is logged when the command has been started, as by
-// [Install]; a warning if what is about to be in force is less than
-// owner-killed=tree comes before.
+// when nothing is left of what opts promises to end. A strategy that is a
+// [registry.Runner] does all this itself.
 //
 // If the command could not be started the error is that of exec.Cmd.Start,
 // wrapped, and RunResult.ExitCode is -1.
-func Run(ctx context.Context, cfg Config, cmd *exec.Cmd, opts registry.RunOptions) (registry.RunResult, error) {
+func Run(ctx context.Context, cmd *exec.Cmd, opts RunOptions) (registry.RunResult, error) {
 	if err := runnable(cmd); err != nil {
 		return registry.RunResult{ExitCode: -1}, &registry.Error{Op: "run", Err: err}
 	}
-	if cfg.Grace != 0 {
-		return registry.RunResult{ExitCode: -1}, &registry.Error{Op: "run " + cmd.Path, Err: errors.New("Config.Grace is for Stop and Close; for Run set RunOptions.Grace")}
-	}
-	if cfg.DieWithParent && !cfg.OutliveParent { // else they contradict each other, see resolve
-		cfg.DieWithParent, opts.DieWithParent = false, true
-	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = ownStreams(cmd)
-	r := &run{cfg: cfg, cmd: cmd, opts: opts}
-	if _, err := cfg.resolve(ctx, r.try); err != nil {
+	r := &run{cfg: opts.config(), cmd: cmd, opts: opts.RunOptions}
+	if _, err := r.cfg.resolve(ctx, r.try); err != nil {
 		return registry.RunResult{ExitCode: -1}, err
 	}
 	return r.result, r.err
@@ -83,11 +98,6 @@ type run struct {
 func (r *run) try(ctx context.Context, res registry.Resolution) error {
 	d := res.Description
 	if runner, ok := res.Strategy.(registry.Runner); ok {
-		if r.cfg.Supervisor != "" {
-			r.result.ExitCode = -1
-			r.err = &registry.Error{Op: "run " + r.cmd.Path, Strategy: d.Name, Err: errors.New("Config.Supervisor is not used: this process is the supervisor's proxy itself; leave it empty")}
-			return nil
-		}
 		r.warnIfWeak(ctx, res)
 		opts := r.opts
 		opts.Started = func() { r.started(ctx, res) }

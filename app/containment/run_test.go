@@ -18,7 +18,7 @@ import (
 func TestRunResult(t *testing.T) {
 	for child, code := range map[string]int{"exit-0": 0, "exit-7": 7} {
 		fake := new(registrytest.Fake)
-		res, err := containment.Run(t.Context(), using(fake), command(t, child), registry.RunOptions{})
+		res, err := containment.Run(t.Context(), command(t, child), running(registry.RunOptions{}, fake))
 		if err != nil || res != (registry.RunResult{ExitCode: code, Strategy: fake.Describe().Name}) {
 			t.Errorf("%s: %+v, %v", child, res, err)
 		}
@@ -51,7 +51,7 @@ func TestRunRefuses(t *testing.T) {
 		if tt.ctx == nil {
 			tt.ctx = t.Context()
 		}
-		res, err := containment.Run(tt.ctx, using(fake), tt.cmd, registry.RunOptions{})
+		res, err := containment.Run(tt.ctx, tt.cmd, running(registry.RunOptions{}, fake))
 		if res.ExitCode != -1 || err == nil || tt.is != nil && !errors.Is(err, tt.is) {
 			t.Errorf("%s: %+v, %v", tt.what, res, err)
 			continue
@@ -67,9 +67,9 @@ func TestRunStartFailure(t *testing.T) {
 	boom := errors.New("boom")
 	fake, next := fakeWith("any/first", "owner-killed=tree/kernel"), fakeWith("any/next", "owner-killed=tree/supervisor")
 	fake.StartErr, fake.CloseErr = boom, errors.New("close failed")
-	cfg := using(fake, next)
-	cfg.BestEffort = true
-	res, err := containment.Run(t.Context(), cfg, command(t, "exit-0"), registry.RunOptions{})
+	opts := running(registry.RunOptions{}, fake, next)
+	opts.BestEffort = true
+	res, err := containment.Run(t.Context(), command(t, "exit-0"), opts)
 	if res.ExitCode != -1 || !errors.Is(err, boom) || !errors.Is(err, fake.CloseErr) {
 		t.Errorf("%+v, %v", res, err)
 	}
@@ -83,9 +83,9 @@ func TestRunCancelled(t *testing.T) {
 	cmd := command(t, "stubborn")
 	cmd.Stdout = writer(func(p []byte) { cancel() }) // it is ready
 	var forced []registry.Member
-	res, err := containment.Run(ctx, using(new(registrytest.Fake)), cmd, registry.RunOptions{
+	res, err := containment.Run(ctx, cmd, running(registry.RunOptions{
 		OnForced: func(m registry.Member) { forced = append(forced, m) },
-	})
+	}, new(registrytest.Fake)))
 	if !errors.Is(err, context.Canceled) || res.Forced != 1 || res.ExitCode == 0 {
 		t.Errorf("%+v, %v", res, err)
 	}
@@ -106,21 +106,21 @@ func TestRunWarnsOfLess(t *testing.T) {
 		`level=WARN msg="contain: in force" strategy=any/weak owner-killed=none both-killed=none skipped="any/broken: broken"` + "\n": "any/weak",
 	} {
 		broken.InstallErr = errors.New("broken")
-		cfg := using(fakeWith("any/weak"), broken)
-		cfg.BestEffort = true
+		opts := running(registry.RunOptions{}, fakeWith("any/weak"), broken)
+		opts.BestEffort = true
 		if name == "any/fake" {
-			cfg = using(new(registrytest.Fake))
+			opts = running(registry.RunOptions{}, new(registrytest.Fake))
 		}
 		var log fmt.Stringer
-		cfg.Logger, log = logOf()
-		if _, err := containment.Run(t.Context(), cfg, command(t, "exit-0"), registry.RunOptions{}); err != nil || log.String() != want {
+		opts.Logger, log = logOf()
+		if _, err := containment.Run(t.Context(), command(t, "exit-0"), opts); err != nil || log.String() != want {
 			t.Errorf("%s: %v, log %s", name, err, log)
 		}
 	}
 }
 
-// running is a Runner that says what the test wants.
-type running struct {
+// aRunner is a Runner that says what the test wants.
+type aRunner struct {
 	*registrytest.Fake
 	got    registry.RunOptions
 	cmd    *exec.Cmd
@@ -128,7 +128,7 @@ type running struct {
 	err    error
 }
 
-func (r *running) Run(_ context.Context, cmd *exec.Cmd, opts registry.RunOptions) (registry.RunResult, error) {
+func (r *aRunner) Run(_ context.Context, cmd *exec.Cmd, opts registry.RunOptions) (registry.RunResult, error) {
 	r.cmd, r.got = cmd, opts
 	return r.result, r.err
 }
@@ -148,53 +148,47 @@ func TestRunPrefersARunner(t *testing.T) {
 		{what: "it does not work here", err: notHere, want: registry.RunResult{ExitCode: 7, Strategy: "any/next"}, next: 1},
 		{what: "it fails, and the command may have run", err: boom, want: registry.RunResult{ExitCode: -1}, is: boom},
 	} {
-		r := &running{Fake: fakeWith("any/runner", "owner-killed=tree/kernel"), result: tt.result, err: tt.err}
+		r := &aRunner{Fake: fakeWith("any/runner", "owner-killed=tree/kernel"), result: tt.result, err: tt.err}
 		next := fakeWith("any/next", "owner-killed=tree/supervisor")
-		cfg := using(r, next)
-		cfg.BestEffort = true // even then a command is not run twice
-		opts := registry.RunOptions{OnLeaderExit: containment.Wait, Grace: -1, DieWithParent: true}
+		opts := running(registry.RunOptions{OnLeaderExit: containment.Wait, Grace: -1, DieWithParent: true}, r, next)
+		opts.BestEffort = true // even then a command is not run twice
 		cmd := command(t, "exit-7")
-		res, err := containment.Run(t.Context(), cfg, cmd, opts)
+		res, err := containment.Run(t.Context(), cmd, opts)
 		if res != tt.want || !errors.Is(err, tt.is) || next.Installs() != tt.next || r.Installs() != 0 {
 			t.Errorf("%s: %+v, %v; %d installs, %d of the next", tt.what, res, err, r.Installs(), next.Installs())
 		}
 		r.got.Started = nil // Run's own
-		if r.cmd != cmd || !reflect.DeepEqual(r.got, opts) {
+		if r.cmd != cmd || !reflect.DeepEqual(r.got, opts.RunOptions) {
 			t.Errorf("%s: the Runner got %v", tt.what, r.got)
 		}
 	}
 }
 
-// TestRunHonoursConfig: every field that means something to Run, and else it says so.
-func TestRunHonoursConfig(t *testing.T) {
-	for name, tt := range map[string]struct {
-		change func(*containment.Config)
-		says   string // "": it runs
-	}{
-		"DieWithParent":                 {func(c *containment.Config) { c.DieWithParent = true }, ""},
-		"DieWithParent, OutliveParent":  {func(c *containment.Config) { c.DieWithParent, c.OutliveParent = true, true }, "contradict"},
-		"Grace":                         {func(c *containment.Config) { c.Grace = time.Second }, "RunOptions.Grace"},
-		"Supervisor, for a Runner only": {func(c *containment.Config) { c.Supervisor = "/usr/bin/contain" }, "Config.Supervisor"},
-	} {
-		r := &running{Fake: fakeWith("any/runner", "owner-killed=tree/kernel")}
-		cfg := using(r)
-		tt.change(&cfg)
-		res, err := containment.Run(t.Context(), cfg, command(t, "exit-0"), registry.RunOptions{})
-		switch {
-		case tt.says == "" && (err != nil || !r.got.DieWithParent):
-			t.Errorf("%s: %+v, %v", name, r.got, err)
-		case tt.says != "" && (err == nil || res.ExitCode != -1 || r.cmd != nil):
-			t.Errorf("%s: %+v, %v; it ran: %v", name, res, err, r.cmd != nil)
-		case tt.says != "":
-			oneLine(t, err, tt.says)
-		}
+// TestRunChooses: by the strategy's name, and by what is required.
+func TestRunChooses(t *testing.T) {
+	first, next := fakeWith("any/first", "owner-killed=tree/kernel"), fakeWith("any/next", "owner-killed=tree/supervisor")
+	opts := running(registry.RunOptions{}, first, next)
+	opts.Strategy = "any/next"
+	if res, err := containment.Run(t.Context(), command(t, "exit-0"), opts); err != nil || res.Strategy != opts.Strategy {
+		t.Errorf("%+v, %v", res, err)
+	}
+	kernel, err := registry.ParseRequirement("owner-killed=tree/kernel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.Require = []registry.Requirement{kernel}
+	if res, err := containment.Run(t.Context(), command(t, "exit-0"), opts); !errors.Is(err, registry.ErrNoStrategy) || res.ExitCode != -1 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if len(first.Started()) != 0 || len(next.Started()) != 1 {
+		t.Errorf("started %v and %v", first.Started(), next.Started())
 	}
 }
 
 // TestRunToGroup: an error where a strategy is no Runner.
 func TestRunToGroup(t *testing.T) {
 	fake := new(registrytest.Fake)
-	if _, err := containment.Run(t.Context(), using(fake), command(t, "exit-0"), registry.RunOptions{ToGroup: true}); !errors.Is(err, errors.ErrUnsupported) || len(fake.Started()) > 0 {
+	if _, err := containment.Run(t.Context(), command(t, "exit-0"), running(registry.RunOptions{ToGroup: true}, fake)); !errors.Is(err, errors.ErrUnsupported) || len(fake.Started()) > 0 {
 		t.Errorf("%v, started %v", err, fake.Started())
 	}
 }
@@ -206,7 +200,7 @@ func TestRunPassesOutput(t *testing.T) {
 	cmd.Stdout = &out
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	if _, err := containment.Run(ctx, using(new(registrytest.Fake)), cmd, registry.RunOptions{}); !errors.Is(err, context.DeadlineExceeded) || out.String() != "ready\n" {
+	if _, err := containment.Run(ctx, cmd, running(registry.RunOptions{}, new(registrytest.Fake))); !errors.Is(err, context.DeadlineExceeded) || out.String() != "ready\n" {
 		t.Errorf("%v, output %q", err, &out)
 	}
 }

@@ -50,8 +50,8 @@ func launchWith(rewrite map[syscall.Signal]syscall.Signal) {
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), childEnv+"="+os.Getenv(innerEnv))
 	grace, _ := time.ParseDuration(os.Getenv(graceEnv))
-	res, err := containment.Run(context.Background(), using(new(registrytest.Fake)), cmd,
-		registry.RunOptions{Grace: grace, DieWithParent: true, Rewrite: rewrite})
+	res, err := containment.Run(context.Background(), cmd,
+		running(registry.RunOptions{Grace: grace, DieWithParent: true, Rewrite: rewrite}, new(registrytest.Fake)))
 	fmt.Println("result", res.ExitCode, res.Signal, res.Forced, err)
 }
 

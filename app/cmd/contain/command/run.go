@@ -134,26 +134,27 @@ func newRun() *cobra.Command {
 	return cmd
 }
 
-// defaults is how a command is run if no flag is given. It is bound to its parent by RunOptions.DieWithParent, so the library is not to
-// bind it, too.
-func defaults() (containment.Config, registry.RunOptions) {
-	cfg := containment.Config{OutliveParent: true, Logger: slog.New(slog.DiscardHandler)}
-	return cfg, registry.RunOptions{Grace: plain.NoGrace, DieWithParent: true}
+// defaults is how a command is run if no flag is given.
+func defaults() containment.RunOptions {
+	return containment.RunOptions{
+		Logger:     slog.New(slog.DiscardHandler),
+		RunOptions: registry.RunOptions{Grace: plain.NoGrace, DieWithParent: true},
+	}
 }
 
 // asked is what the flags ask for, over the defaults.
-func (f *runFlags) asked(graceGiven bool) (containment.Config, registry.RunOptions) {
-	cfg, opts := defaults()
-	cfg.Strategy, cfg.Require, cfg.BestEffort = f.strategy, f.require, f.bestEffort
+func (f *runFlags) asked(graceGiven bool) containment.RunOptions {
+	opts := defaults()
+	opts.Strategy, opts.Require, opts.BestEffort = f.strategy, f.require, f.bestEffort
 	if !f.quiet && (f.bestEffort || f.verbose) {
-		cfg.Logger = slog.New(&warnings{w: os.Stderr, verbose: f.verbose})
+		opts.Logger = slog.New(&warnings{w: os.Stderr, verbose: f.verbose})
 	}
 	opts.OnLeaderExit = registry.LeaderExit(f.onExit)
 	opts.DieWithParent, opts.ToGroup, opts.Rewrite = f.dieWithParent, f.group, f.rewrite
 	if graceGiven {
 		opts.Grace = f.grace
 	}
-	return cfg, opts
+	return opts
 }
 
 // run runs one command to its end and reports on it; the error carries the exit code.
@@ -166,19 +167,19 @@ func (f *runFlags) run(args []string, graceGiven, parentGiven bool) error {
 		}
 	}
 	began := time.Now()
-	cfg, opts := f.asked(graceGiven)
+	opts := f.asked(graceGiven)
 	var killed killedList
 	if file != nil {
 		opts.OnForced = killed.add
 	}
-	result, err := runCommand(cfg, opts, args)
+	result, err := runCommand(opts, args)
 	if errors.Is(err, containment.ErrParentNotWatched) && !parentGiven {
 		// Nothing has run. That the parent is watched was not asked for.
 		if !f.quiet {
 			fmt.Fprintln(os.Stderr, "contain: warning: not bound to its parent:", launch.OneLine(err))
 		}
 		opts.DieWithParent = false
-		result, err = runCommand(cfg, opts, args)
+		result, err = runCommand(opts, args)
 	}
 	final, mapped := err, false
 	if err == nil {
@@ -197,14 +198,14 @@ func (f *runFlags) run(args []string, graceGiven, parentGiven bool) error {
 
 // runCommand runs one command to its end. The error carries an exit code, if the
 // command could not be executed.
-func runCommand(cfg containment.Config, opts registry.RunOptions, args []string) (registry.RunResult, error) {
+func runCommand(opts containment.RunOptions, args []string) (registry.RunResult, error) {
 	cmd, err := launch.Command(args)
 	if err != nil {
 		return registry.RunResult{}, err
 	}
-	result, err := containment.Run(context.Background(), cfg, cmd, opts)
+	result, err := containment.Run(context.Background(), cmd, opts)
 	if script := launch.AsScript(cmd, err); script != nil {
-		result, err = containment.Run(context.Background(), cfg, script, opts)
+		result, err = containment.Run(context.Background(), script, opts)
 		return result, launch.Explain(script, err)
 	}
 	return result, explainProc(launch.Explain(cmd, err))

@@ -17,14 +17,11 @@ import (
 
 func TestAsked(t *testing.T) {
 	f := runFlags{grace: time.Minute, onExit: onExit(registry.LeaderExitWait)}
-	cfg, opts := f.asked(true)
-	if !cfg.OutliveParent {
-		t.Error("contain run is bound to its parent twice")
-	}
-	if want := (registry.RunOptions{Grace: time.Minute, OnLeaderExit: registry.LeaderExitWait}); !reflect.DeepEqual(opts, want) {
+	opts := f.asked(true)
+	if want := (registry.RunOptions{Grace: time.Minute, OnLeaderExit: registry.LeaderExitWait}); !reflect.DeepEqual(opts.RunOptions, want) {
 		t.Errorf("%+v, want %+v", opts, want)
 	}
-	if _, opts := f.asked(false); opts.Grace >= 0 {
+	if opts := f.asked(false); opts.Grace >= 0 {
 		t.Errorf("grace %v without --grace, want none", opts.Grace)
 	}
 }
