@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/seed329817d7/contain/registry"
@@ -35,12 +35,10 @@ type Config struct {
 	// are each Install's own.
 	OutliveParent bool
 	// DieWithParent ends this process, and so every backend, when its parent
-	// process ends. Linux strategies bind by default, with SIGTERM, so it only asks
-	// that they have. Windows has no such signal: there a watch is put on the
-	// parent, known by its start time, and this process is terminated with exit
-	// code 1, without a chance to clean up. On macOS and the BSDs the parent is
-	// watched, too, and this process gets SIGTERM. Elsewhere, and together with
-	// OutliveParent, Install fails. It stays in force after Close.
+	// process ends, as the function [DieWithParent] does: by SIGTERM, or on Windows by
+	// termination with exit code 1, without a chance to clean up. Linux strategies bind by
+	// default, so it only asks that they have. It stays in force after Close. Where the
+	// parent cannot be watched, and together with OutliveParent, Install fails.
 	DieWithParent bool
 	// Supervisor is the path of an installed contain command to be used as the
 	// supervisor, in place of this executable started again.
@@ -95,7 +93,7 @@ func (c Config) resolve(ctx context.Context, try func(context.Context, registry.
 	if c.DieWithParent && c.OutliveParent {
 		return registry.Resolution{}, &registry.Error{Op: "install", Err: errors.New("Config.DieWithParent and Config.OutliveParent contradict each other; set one")}
 	}
-	if c.OutliveParent && watchesParent.Load() {
+	if c.OutliveParent && boundToParent() {
 		return registry.Resolution{}, &registry.Error{Op: "install", Err: fmt.Errorf("%w: it ends with its parent since an earlier Install, for good (Config.DieWithParent); do not set Config.OutliveParent", registry.ErrConflict)}
 	}
 	res, err := c.registry().Resolve(ctx, registry.CurrentPlatform(), registry.Wanted{
@@ -140,16 +138,30 @@ func (c Config) bindToParent(bound registry.Cleanup) error {
 	if !c.DieWithParent || bound == registry.CleanupLinuxParentDeathSignal {
 		return nil
 	}
-	if err := dieWithParent(); err != nil {
-		return &registry.Error{Op: "die with the parent", Err: err}
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	if process.watchesParent {
+		return nil
 	}
-	watchesParent.Store(true)
+	if err := DieWithParent(context.Background(), ParentOptions{}); err != nil {
+		return err
+	}
+	process.watchesParent = true
 	return nil
 }
 
-// watchesParent is set once DieWithParent is in force in this process, where it is
-// not the strategy's doing.
-var watchesParent atomic.Bool
+// process is all that this package has in force for this process as a whole. What a
+// strategy has is its own to know.
+var process struct {
+	mu            sync.Mutex
+	watchesParent bool // and ends with it, for good, see Config.DieWithParent
+}
+
+func boundToParent() bool {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	return process.watchesParent
+}
 
 var errNoInstallation = errors.New("Install returned no installation and no error")
 

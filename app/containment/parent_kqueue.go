@@ -5,8 +5,6 @@ package containment
 import (
 	"fmt"
 	"os"
-	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -78,29 +76,4 @@ func retried(f func() (int, error)) (int, error) {
 			return n, err
 		}
 	}
-}
-
-// parentBinding is of this process, which is bound at most once.
-var parentBinding struct {
-	mu    sync.Mutex
-	bound bool
-}
-
-// dieWithParent has this process get SIGTERM when its parent ends.
-func dieWithParent() error {
-	parentBinding.mu.Lock()
-	defer parentBinding.mu.Unlock()
-	if parentBinding.bound {
-		return nil
-	}
-	gone, err := parentGone(true, nil)
-	if err != nil {
-		return err
-	}
-	parentBinding.bound = true
-	go func() {
-		<-gone
-		_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)
-	}()
-	return nil
 }

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/seed329817d7/contain/app/containment"
+	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/registry/registrytest"
 )
 
 func init() {
@@ -39,6 +41,23 @@ func init() {
 	}
 	children["bound-callback"] = func() {
 		bound(context.Background(), containment.ParentOptions{OnExit: func() { fmt.Println("called"); os.Exit(0) }})
+	}
+	children["bound-config"] = func() {
+		cfg := using(new(registrytest.Fake)) // which does not bind
+		cfg.DieWithParent = true
+		said := "bound"
+		c, err := containment.Install(context.Background(), cfg)
+		if err == nil {
+			err = c.Close(context.Background()) // which changes nothing
+		}
+		if err != nil {
+			said = err.Error()
+		}
+		cfg.DieWithParent, cfg.OutliveParent = false, true
+		if _, err := containment.Install(context.Background(), cfg); !errors.Is(err, registry.ErrConflict) {
+			said = fmt.Sprintf("another choice: %v", err)
+		}
+		onLeash(said)
 	}
 	children["bound-no-more"] = func() {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -75,6 +94,7 @@ func TestDieWithParentFunction(t *testing.T) {
 		{child: "bound-no-more", last: "bound\n", lives: true},
 		{child: "bound", last: "bound\n"},
 		{child: "bound-caught", last: "bound\ncaught\n"},
+		{child: "bound-config", last: "bound\n"},
 		{child: "bound-callback", last: "bound\ncalled\n"},
 	} {
 		t.Run(tt.child, func(t *testing.T) {

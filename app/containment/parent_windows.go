@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -131,31 +130,6 @@ var created = func(h windows.Handle) (int64, error) {
 		return 0, fmt.Errorf("GetProcessTimes: %w", err)
 	}
 	return creation.Nanoseconds(), nil
-}
-
-// parentBinding is of this process, which is bound at most once.
-var parentBinding struct {
-	mu    sync.Mutex
-	bound bool
-}
-
-// dieWithParent has this process terminated when its parent ends.
-func dieWithParent() error {
-	parentBinding.mu.Lock()
-	defer parentBinding.mu.Unlock()
-	if parentBinding.bound {
-		return nil
-	}
-	gone, err := watchParent(nil)
-	if err != nil {
-		return err
-	}
-	parentBinding.bound = true
-	go func() {
-		<-gone
-		terminateSelf()
-	}()
-	return nil
 }
 
 // terminateSelf is not os.Exit: what hangs at the end of a process, a DLL's detach for one,

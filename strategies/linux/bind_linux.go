@@ -15,9 +15,8 @@ import (
 // closest to the first instruction that a package can come.
 var parentAtStart = os.Getppid()
 
-// binding is what the users of this package in this process have chosen for the
-// process itself. All else is each Install's own.
-var binding struct {
+// binding is what installations have chosen for the process itself.
+type binding struct {
 	mu        sync.Mutex
 	bound     bool // to the parent, for good
 	outliving int  // installations in force that were to leave it unbound
@@ -26,6 +25,7 @@ var binding struct {
 // bind does what opts ask and returns what is in force. A choice that another
 // Install has made otherwise is an error that wraps registry.ErrConflict.
 func bind(strategy string, opts registry.InstallOptions, b *backends.Set) (registry.Cleanup, error) {
+	binding := &process.binding
 	binding.mu.Lock()
 	defer binding.mu.Unlock()
 	fail := func(err error) (registry.Cleanup, error) {

@@ -28,7 +28,7 @@ type cgroupService struct {
 
 	euid int // when it was made
 
-	users int // guarded by theServiceMu
+	users int // guarded by services.mu
 
 	mu       sync.Mutex
 	groups   int
@@ -42,10 +42,11 @@ type cgroupService struct {
 	listened  int
 }
 
-var (
-	theServiceMu sync.Mutex
-	theServices  = make(map[string]*cgroupService) // by executable of the supervisor
-)
+// services are those of linux/cgroup.
+type services struct {
+	mu           sync.Mutex
+	byExecutable map[string]*cgroupService // of the supervisor
+}
 
 // acquireService returns the service for that supervisor, made if need be.
 func acquireService(ctx context.Context, opts registry.InstallOptions) (*cgroupService, error) {
@@ -53,14 +54,18 @@ func acquireService(ctx context.Context, opts registry.InstallOptions) (*cgroupS
 	if err != nil {
 		return nil, err
 	}
-	theServiceMu.Lock()
-	defer theServiceMu.Unlock()
-	s := theServices[installer.executable]
+	services := &process.services
+	services.mu.Lock()
+	defer services.mu.Unlock()
+	s := services.byExecutable[installer.executable]
 	if s == nil {
 		if s, err = newService(ctx, installer); err != nil {
 			return nil, err
 		}
-		theServices[installer.executable] = s
+		if services.byExecutable == nil {
+			services.byExecutable = make(map[string]*cgroupService)
+		}
+		services.byExecutable[installer.executable] = s
 	}
 	s.users++
 	return s, nil
@@ -92,12 +97,13 @@ func newService(ctx context.Context, installer *supervised) (*cgroupService, err
 
 // release gives up one use; the last ends the supervisor, which removes the cgroup.
 func (s *cgroupService) release() {
-	theServiceMu.Lock()
-	defer theServiceMu.Unlock()
+	services := &process.services
+	services.mu.Lock()
+	defer services.mu.Unlock()
 	if s.users--; s.users > 0 {
 		return
 	}
-	delete(theServices, s.installer.executable)
+	delete(services.byExecutable, s.installer.executable)
 	s.mu.Lock()
 	s.closing = true
 	for s.starting { // the replacement of one that was killed
@@ -262,7 +268,7 @@ func (s *cgroupService) launch(ctx context.Context) (*handshake, *exec.Cmd, erro
 		h.close()
 		return nil, nil, err
 	}
-	probed.Store(probeKey{executable: s.installer.executable, watch: true}, h.way)
+	process.probed.Store(probeKey{executable: s.installer.executable, watch: true}, h.way)
 	return h, cmd, nil
 }
 

@@ -65,7 +65,7 @@ const ownExecutable = "/proc/self/exe"
 // ownWay returns the way in which supervisors begin that are this executable, "" if none has
 // been started yet.
 func ownWay() (way string) {
-	probed.Range(func(key, _ any) bool {
+	process.probed.Range(func(key, _ any) bool {
 		if key := key.(probeKey); key.executable == ownExecutable {
 			way = key.way()
 		}
@@ -107,6 +107,7 @@ func findSupervisor(strategy string, initFlags uint64, opts registry.InstallOpti
 // openImage returns a descriptor of an executable, close-on-exec and never closed, by
 // which it is executed whatever becomes of its path: one for each file.
 func openImage(path string) (int, error) {
+	images := &process.images
 	images.mu.Lock()
 	defer images.mu.Unlock()
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -146,7 +147,8 @@ func outOfTheWay(fd int) (high int, err error) {
 
 type imageKey struct{ dev, ino uint64 }
 
-var images struct {
+// images are descriptors of supervisors' executables, which are never closed.
+type images struct {
 	mu   sync.Mutex
 	open map[imageKey]int
 }
@@ -189,7 +191,7 @@ func (i *supervised) Close(ctx context.Context) error {
 // probe starts a supervisor without a backend: once for each executable.
 func (i *supervised) probe(ctx context.Context) error {
 	key := probeKey{i.executable, i.initFlags, false}
-	if _, done := probed.Load(key); done || ctx.Err() != nil {
+	if _, done := process.probed.Load(key); done || ctx.Err() != nil {
 		return ctx.Err()
 	}
 	spec := newSpec()
@@ -208,11 +210,9 @@ func (i *supervised) probe(ctx context.Context) error {
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	probed.Store(key, h.way)
+	process.probed.Store(key, h.way)
 	return nil
 }
-
-var probed sync.Map // of probeKey to entry.Way
 
 type probeKey struct {
 	executable string
@@ -222,7 +222,7 @@ type probeKey struct {
 
 // way returns the way in which the helper began, "" if it has not.
 func (k probeKey) way() string {
-	if way, ok := probed.Load(k); ok {
+	if way, ok := process.probed.Load(k); ok {
 		return way.(entry.Way).String()
 	}
 	return ""

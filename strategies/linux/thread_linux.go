@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A parent-death signal is set for a thread, and a child's fires when the
-// thread that forked it exits, PR_SET_PDEATHSIG(2const). This thread is locked
-// to its goroutine for good, so neither happens before the process ends.
-var thread struct {
+// thread is one that ends with the process. A parent-death signal is set for a thread, and
+// a child's fires when the thread that forked it exits, PR_SET_PDEATHSIG(2const). This one is
+// locked to its goroutine for good, so neither happens before the process ends.
+type thread struct {
 	once       sync.Once
 	mu         sync.Mutex // held by the one caller
 	work       func()
@@ -30,6 +30,7 @@ var thread struct {
 // another thread each time it parks, and takes one back each time it goes on,
 // which made a switch and back cost more than all else that Start adds.
 func onThread(f func()) {
+	thread := &process.thread
 	thread.once.Do(func() {
 		go func() {
 			runtime.LockOSThread()
@@ -162,7 +163,7 @@ func onThreadAs(f func()) error {
 // others, and only syscall.AllThreadsSyscall can, which moves the caller too, who
 // then differs from what is remembered.
 func (mine *identity) compare() error {
-	its := identity{links: thread.namespaces}
+	its := identity{links: process.thread.namespaces}
 	n := namespacesFrom
 	if [len(inherited) - namespacesFrom]string(mine.links[n:]) != [len(inherited) - namespacesFrom]string(its.links[n:]) {
 		n = len(inherited)
@@ -170,7 +171,7 @@ func (mine *identity) compare() error {
 	if err := errors.Join(its.links.read(n), its.readCredentials()); err != nil {
 		return err
 	}
-	thread.namespaces = its.links
+	process.thread.namespaces = its.links
 	return mine.differs(&its)
 }
 

@@ -48,7 +48,7 @@ func newBackend(in *installation, opts registry.StartOptions) (*backend, error) 
 	if err != nil {
 		return nil, err
 	}
-	key, err := watch.associate(job)
+	key, err := process.watcher.associate(job)
 	if err != nil {
 		windows.CloseHandle(job)
 		return nil, fmt.Errorf("%w: completion port: %w", registry.ErrJobCreate, err)
@@ -222,7 +222,7 @@ func (b *backend) terminate() error {
 
 // letGo lets what is left live on. The caller holds b.mu.
 func (b *backend) letGo() {
-	watch.dissociate(b.job)
+	process.watcher.dissociate(b.job)
 	if err := sys.setLimits(b.job, releasedLimits); err != nil {
 		b.job = 0 // left open on purpose: closing it would end them
 	}

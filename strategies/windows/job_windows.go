@@ -27,8 +27,14 @@ const (
 	releasedLimits = windows.JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION
 )
 
-// service is the binding of this process, which happens once.
-var service struct {
+// process is all that is in force for this process as a whole, whichever installation came first.
+var process = struct {
+	binding binding
+	watcher watcher
+}{watcher: watcher{backends: make(map[uintptr]*backend)}}
+
+// binding is of this process to a job of its own, which happens once.
+type binding struct {
 	mu      sync.Mutex
 	cleanup registry.Cleanup // "" until bound
 	// job is never closed: closing it ends this process. The kernel does that when
@@ -59,18 +65,19 @@ func probe() error {
 // bindService puts this process into its job, the first time, and returns what
 // binds it.
 func bindService() (registry.Cleanup, error) {
-	service.mu.Lock()
-	defer service.mu.Unlock()
-	if service.cleanup != "" {
-		return service.cleanup, nil
+	binding := &process.binding
+	binding.mu.Lock()
+	defer binding.mu.Unlock()
+	if binding.cleanup != "" {
+		return binding.cleanup, nil
 	}
 	job, err := newJob(serviceLimits, "")
 	if err != nil {
 		return "", err
 	}
 	if err = sys.assign(job, windows.CurrentProcess()); err == nil {
-		service.job, service.cleanup = job, registry.CleanupWindowsKillOnJobClose
-		return service.cleanup, nil
+		binding.job, binding.cleanup = job, registry.CleanupWindowsKillOnJobClose
+		return binding.cleanup, nil
 	}
 	windows.CloseHandle(job) // nothing is in it
 	if !errors.Is(err, windows.ERROR_ACCESS_DENIED) {
@@ -81,8 +88,8 @@ func bindService() (registry.Cleanup, error) {
 		return "", fmt.Errorf("%w: AssignProcessToJobObject of this process, which is in no job: %w",
 			registry.ErrJobAssign, errors.Join(err, queryErr))
 	}
-	service.cleanup = registry.CleanupWindowsAlreadyInJob
-	return service.cleanup, nil
+	binding.cleanup = registry.CleanupWindowsAlreadyInJob
+	return binding.cleanup, nil
 }
 
 // newJob returns a job with these limits and this name, if any.
@@ -134,7 +141,7 @@ func (in *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (regist
 		b.finish()
 		return nil, failed(op, err)
 	} else if born {
-		watch.add(b)
+		process.watcher.add(b)
 		return b, nil
 	}
 	if err := b.startSuspended(cmd); err != nil {
@@ -146,7 +153,7 @@ func (in *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (regist
 		b.finish()
 		return nil, failed(op, err)
 	}
-	watch.add(b)
+	process.watcher.add(b)
 	return b, nil
 }
 

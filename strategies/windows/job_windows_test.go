@@ -145,7 +145,7 @@ func testLeaderExit(t *testing.T, on registry.LeaderExit) {
 		wantAlive(t, b.others()...)
 		// The declared limit: they are in the service's job for life.
 		for _, p := range b.others() {
-			if held, err := jobobject.Contains(p.handle, service.job); err != nil || !held {
+			if held, err := jobobject.Contains(p.handle, process.binding.job); err != nil || !held {
 				t.Errorf("process %d left the service's job (%v)", p.pid, err)
 			}
 		}
@@ -214,7 +214,7 @@ func TestTwoInstallsOneJob(t *testing.T) {
 				t.Errorf("cleanup %q", in.Cleanup())
 			}
 		}
-		if in, err := jobobject.Contains(windows.CurrentProcess(), service.job); err != nil || !in {
+		if in, err := jobobject.Contains(windows.CurrentProcess(), process.binding.job); err != nil || !in {
 			t.Errorf("this process is not in the job (%v)", err)
 		}
 
@@ -393,7 +393,7 @@ func TestAlreadyInJob(t *testing.T) {
 				t.Errorf("cleanup %q", got)
 			}
 		}
-		if len(*jobs) != 1 || service.job != 0 {
+		if len(*jobs) != 1 || process.binding.job != 0 {
 			t.Errorf("%d jobs were created for this process", len(*jobs))
 		}
 		wantClosed(t, *jobs)
@@ -542,7 +542,7 @@ func TestHandlesAreNotInheritable(t *testing.T) {
 	isolated(t, func(t *testing.T) {
 		b := startTree(t, mustInstall(t), role("node"), registry.StartOptions{}).p.(*backend)
 		for name, h := range map[string]windows.Handle{
-			"service's job": service.job, "backend's job": b.job, "leader": b.leader, "port": watch.port,
+			"service's job": process.binding.job, "backend's job": b.job, "leader": b.leader, "port": process.watcher.port,
 		} {
 			if flags, err := handleFlags(h); err != nil || flags&windows.HANDLE_FLAG_INHERIT != 0 {
 				t.Errorf("%s: flags %#x, %v", name, flags, err)
@@ -673,7 +673,7 @@ func TestBreakaway(t *testing.T) {
 				var pid int
 				fmt.Sscanf(line, "node %d", &pid)
 				p := open(t, pid)
-				if held, err := jobobject.Contains(p.handle, service.job); held || err != nil {
+				if held, err := jobobject.Contains(p.handle, process.binding.job); held || err != nil {
 					t.Errorf("broke away, and is in the service's job (%v)", err)
 				}
 			}

@@ -21,8 +21,6 @@ type watcher struct {
 	running  bool
 }
 
-var watch = watcher{backends: make(map[uintptr]*backend)}
-
 // associate directs the messages of job to the port, under a key that is not
 // used again.
 func (w *watcher) associate(job windows.Handle) (key uintptr, err error) {
