@@ -31,7 +31,7 @@ type stage struct {
 	leash   *os.File // members live until this is closed
 	orders  *os.File
 	replies chan reply
-	stderr  *tail
+	stderr  *beginning
 
 	mu           sync.Mutex
 	owner, relay *proc
@@ -48,7 +48,7 @@ type stage struct {
 // script of the owner or of what starts it.
 func setUp(ctx context.Context, exe string, first *script, adapt func(*exec.Cmd)) (*stage, error) {
 	st := &stage{
-		nonce: fmt.Sprintf("drill-%016x%016x", rand.Uint64(), rand.Uint64()), stderr: new(tail),
+		nonce: fmt.Sprintf("drill-%016x%016x", rand.Uint64(), rand.Uint64()), stderr: new(beginning),
 		replies: make(chan reply, 8), changed: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	err := st.launch(exe, first, adapt)
@@ -325,24 +325,24 @@ func names(ps []*proc) string {
 	return strings.Join(words, ", ")
 }
 
-// tail keeps the beginning of what is written to it.
-type tail struct {
+// beginning keeps the beginning of what is written to it.
+type beginning struct {
 	mu sync.Mutex
 	b  []byte
 }
 
-const tailSize = 600
+const beginningSize = 600
 
 // Write keeps what fits.
-func (t *tail) Write(b []byte) (int, error) {
+func (t *beginning) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.b = append(t.b, b[:min(len(b), tailSize-len(t.b))]...)
+	t.b = append(t.b, b[:min(len(b), beginningSize-len(t.b))]...)
 	return len(b), nil
 }
 
 // String returns it on one line.
-func (t *tail) String() string {
+func (t *beginning) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return strings.Join(strings.Fields(string(t.b)), " ")

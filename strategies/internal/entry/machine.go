@@ -2,7 +2,7 @@ package entry
 
 // LeaderExit says what becomes of the rest when the leader exits. The values
 // are those of registry.LeaderExit, which this package does not import: it is
-// the first of the module to be initialised, see Enter.
+// the first of the module to be initialised, see init in ways_linux.go.
 type LeaderExit uint8
 
 // The choices.
@@ -16,7 +16,7 @@ const (
 // platform: what differs is how events are noticed and how processes are killed.
 //
 // It is pure, allocates nothing and never grows the stack, because on Linux it
-// runs in a process that has no Go runtime (see Launch).
+// runs in a process that has no Go runtime, see program.
 type Machine struct {
 	OnLeaderExit LeaderExit
 	state        state

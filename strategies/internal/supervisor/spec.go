@@ -73,8 +73,8 @@ type Attr struct {
 }
 
 // KillDeadline and KillSignal are those of the contract in package registry, and
-// ParentEndGrace is registry's, too. Tests pin them: this package does not import
-// registry, see Enter.
+// ParentEndGrace is registry's, too. Tests pin them: package runner does without registry,
+// and so does this one.
 const (
 	KillDeadline   = 5 * time.Second
 	KillSignal     = 9
