@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +51,8 @@ var all = []example{
 	{name: "pty", members: pair, start: func(t *testing.T, s *service) {
 		s.write(t, "$SERVER wait\n")
 	}},
+	{name: "monitoring", members: pair},
+	{name: "otel", members: pair},
 	{name: "broker", members: []string{"daemon", "daemon", "leader", "leader"}},
 	{name: "ci-runner", members: slices.Concat(pair, pair, pair, pair, pair, pair, pair, pair)},
 }
@@ -250,6 +254,55 @@ func TestTerminal(t *testing.T) {
 			s.write(t, "exit 0\n")
 			s.wait(t)
 		})
+	}
+}
+
+// TestMonitoring: what the pages of a service say about it.
+func TestMonitoring(t *testing.T) {
+	for _, strategy := range usable(t) {
+		s := start(t, example{name: "monitoring", members: pair}, strategy)
+		s.expect(t, "listening on ")
+		_, rest, _ := strings.Cut(s.output.String(), "listening on ")
+		address, _, _ := strings.Cut(rest, "\n")
+		for page, words := range map[string][]string{
+			"metrics": {"contain_backends_started_total 1\n", "contain_forced_total 0\n"},
+			"healthz": {`"strategy":"` + strategy + `"`, `"label":"server"`, `"state":"running"`},
+		} {
+			if got := get(t, "http://"+address+"/"+page); slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(got, w) }) {
+				t.Errorf("%s: %s has not all of %q: %s", strategy, page, words, got)
+			}
+		}
+		s.signal(t, syscall.SIGTERM)
+		s.wait(t)
+		s.expectAllGone(t)
+	}
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	client := &http.Client{Timeout: limit}
+	answer, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestOpenTelemetry: the last counts are exported after the containment was closed.
+func TestOpenTelemetry(t *testing.T) {
+	for _, strategy := range usable(t) {
+		s := start(t, example{name: "otel", members: pair}, strategy)
+		s.signal(t, syscall.SIGTERM)
+		s.wait(t)
+		s.expectAllGone(t)
+		if got := s.output.String(); !strings.Contains(got, `"Name":"contain.backends.started"`) || !strings.Contains(got, `"Value":1`) {
+			t.Errorf("%s: %s", strategy, got)
+		}
 	}
 }
 
