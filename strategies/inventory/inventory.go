@@ -55,7 +55,7 @@ func List() ([]Containment, error) {
 // after its pidfd was opened, or to a cgroup or job whose name is never used again.
 func Stop(ctx context.Context, c Containment, grace time.Duration) (left int, err error) {
 	if c.stop == nil {
-		return 0, fmt.Errorf("stop containment %q: %w: it is none that List has returned", c.ID, errors.ErrUnsupported)
+		return 0, fmt.Errorf("stop containment %q: %w: List has not returned it", c.ID, errors.ErrUnsupported)
 	}
 	if left, err = c.stop(ctx, grace); err != nil {
 		return left, fmt.Errorf("stop containment %s: %w", c.ID, err)

@@ -134,7 +134,7 @@ func (h *handshake) exchange() (supervisor.Message, error) {
 	var none supervisor.Message
 	fail := func(err error) error {
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-			err = fmt.Errorf("it ended before the backend was started; was it killed, or is the executable no contain supervisor? (%w)", io.ErrUnexpectedEOF)
+			err = fmt.Errorf("it ended before it had started the backend; either something killed it, or the executable is not a contain supervisor (%w)", io.ErrUnexpectedEOF)
 		}
 		return h.owner.error("start "+h.path, fmt.Errorf("%w: %w", registry.ErrSupervisor, err))
 	}

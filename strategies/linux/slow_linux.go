@@ -64,7 +64,7 @@ func refusal(err error) error {
 var silence = 10 * time.Second
 
 // errSilent is about an executable that was to be a supervisor and does something else.
-var errSilent = fmt.Errorf("%w: it runs and says nothing; is the executable no contain supervisor?", registry.ErrSupervisor)
+var errSilent = fmt.Errorf("%w: it runs and says nothing; perhaps the executable is not a contain supervisor", registry.ErrSupervisor)
 
 // untilSilent returns a context that ends with ctx, and with errSilent if the process
 // could have spoken and did not. A clock alone cannot tell: on a busy host a process

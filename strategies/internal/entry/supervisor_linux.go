@@ -169,8 +169,8 @@ func (r *Supervisor) checkChildren() {
 // openChildren opens the list of this thread's children, proc_pid_task_children(5)
 // (Linux 3.5), if it can and has not yet. This process has one thread.
 //
-// It is not opened before the command is started, and not for one that is over soon and
-// leaves nobody: what the kernel makes for it costs a fiftieth of such a run.
+// It is not opened before the command is started, nor for one that is over soon and
+// leaves nobody: that saves a fiftieth of such a run.
 //
 //go:nosplit
 //go:norace

@@ -14,7 +14,7 @@ import (
 )
 
 const describeLong = `List every strategy on every platform, the strongest first: what it promises,
-which one is in force here by default, and why each other one is not.
+which one contain would choose here, and why not each other one.
 
 A guarantee says which processes are gone, by whose doing and how soon, after an
 event: owner-killed (SIGKILL, TerminateProcess), both-killed (owner and supervisor

@@ -13,7 +13,7 @@ import (
 type description struct {
 	Schema     int               `json:"schema"`
 	Platform   registry.Platform `json:"platform"` // this host's, whatever is shown
-	Active     string            `json:"active"`   // in force here by default; "" if nothing is
+	Active     string            `json:"active"`   // chosen here by default; "" if nothing is
 	Strategies []strategyEntry   `json:"strategies"`
 	Enclosing  *enclosingJob     `json:"enclosing,omitempty"` // absent where there are no jobs
 }
@@ -32,7 +32,7 @@ type strategyEntry struct {
 	Probe      *probeResult                 `json:"probe,omitempty"` // absent on another platform
 	Unproved   string                       `json:"unproved,omitempty"`
 
-	// status is "in force here by default", or why not, for people.
+	// status is "chosen here by default", or why not, for people.
 	status string
 }
 
@@ -77,7 +77,7 @@ func rank(reg *registry.Registry, host, platform registry.Platform) []ranked {
 	return all
 }
 
-// newReport probes what applies on this host, resolves what is in force here by
+// newReport probes what applies on this host, resolves which is chosen here by
 // default, and describes the chosen strategies.
 func newReport(ctx context.Context, reg *registry.Registry, host registry.Platform, chosen []ranked) description {
 	h := probeHost(ctx, reg, host)
@@ -137,7 +137,7 @@ func probeHost(ctx context.Context, reg *registry.Registry, host registry.Platfo
 	return h
 }
 
-// status says that d is in force here by default, or why not.
+// status says that d is chosen here by default, or why not.
 func (h hostState) status(d registry.Description) string {
 	probe, applies := h.probes[d.Name]
 	skipped := h.skipped[d.Name]
@@ -145,7 +145,7 @@ func (h hostState) status(d registry.Description) string {
 	case !applies:
 		return fmt.Sprintf("not for %s", h.platform)
 	case d.Name == h.active:
-		return "in force here by default"
+		return "chosen here by default"
 	case probe != nil:
 		return "does not work here: " + reason(d.Name, probe)
 	case errors.Is(skipped, registry.ErrOptIn):

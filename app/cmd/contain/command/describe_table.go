@@ -45,13 +45,13 @@ func renderTable(d description) string {
 	return b.String()
 }
 
-// headline says what is in force here.
+// headline says which strategy is chosen here.
 func headline(d description) string {
 	if d.Active == "" {
-		return fmt.Sprintf("Nothing is in force here (%s) by default: no strategy gives %v. contain run refuses to run "+
+		return fmt.Sprintf("Nothing is chosen here (%s) by default: no strategy gives %v. contain run refuses to run "+
 			"a command unless less is asked for.", d.Platform, registry.DefaultRequirement())
 	}
-	return fmt.Sprintf("In force here (%s) by default: %s.", d.Platform, d.Active)
+	return fmt.Sprintf("Chosen here (%s) by default: %s.", d.Platform, d.Active)
 }
 
 // statusWidth is what the other columns and the gaps between them leave. The

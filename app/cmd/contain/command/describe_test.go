@@ -115,7 +115,7 @@ func TestStatus(t *testing.T) {
 	want := map[string]string{
 		"plan9/broken":        "does not work here: probe: open /srv: permission denied; ask for it: unsupported operation",
 		"plan9/space":         "works here; opt-in: has side effects on the backend; name it or require what only it gives",
-		"plan9/walker":        "in force here by default",
+		"plan9/walker":        "chosen here by default",
 		"plan9/vendor.second": "works here; ranks below plan9/walker",
 		"plan9/notes":         "works here; promises less than the default minimum, owner-killed=tree",
 		"noop/noop":           "works here; promises less than the default minimum, owner-killed=tree",
@@ -148,7 +148,7 @@ func TestNothingInForce(t *testing.T) {
 	if got, want := d.Strategies[1].status, "works here; not reached, because plan9/a failed"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if table := renderTable(d); !strings.HasPrefix(table, "Nothing is in force here (plan9) by default") {
+	if table := renderTable(d); !strings.HasPrefix(table, "Nothing is chosen here (plan9) by default") {
 		t.Error(table)
 	}
 }

@@ -26,7 +26,7 @@ const rootExample = `  # a service: when brokerd ends, or contain is killed, all
   ENTRYPOINT ["contain", "run", "--"]
   CMD ["nginx", "-g", "daemon off;"]
 
-  # what is in force here, and why nothing better is
+  # which strategy is chosen here, and why no better one
   contain describe
 
   # proof, on this machine, that it does what it says

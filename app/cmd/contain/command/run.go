@@ -33,8 +33,8 @@ when contain is killed (owner-killed=tree). contain describe lists the strategie
 
 SIGTERM is passed on as the --signal, if there is one, and starts the timer of --grace
 all the same. --rewrite changes any signal that contain receives; TERM=0 swallows it,
-timer and all. A terminal's ^C goes to CMD itself and is neither. A signal is a
-name, with or without SIG, or a number.
+timer and all. Neither changes a terminal's ^C, which the terminal sends to CMD itself.
+A signal is a name, with or without SIG, or a number.
 
 Every flag may also be given by the environment, as CONTAIN_ and its name:
 CONTAIN_GRACE=30s, CONTAIN_DIE_WITH_PARENT=false; lists are separated by commas
@@ -46,8 +46,8 @@ Exit code (--exit-map changes what comes of CMD's status, not contain's own 125-
           that a shell's loop around it ends
   127     CMD was not found
   126     CMD was found but cannot be executed
-  125     contain itself failed: a wrong flag, no strategy qualifies, or something
-          that was to be ended is left`
+  125     contain itself failed: a flag is wrong, no strategy qualifies, or contain
+          could not end what it had to`
 
 const runExample = `  # a service
   contain run -- brokerd --listen :8080

@@ -44,7 +44,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.Var(&f.onExit, "on-exit", "`kill|term|wait|leave` what CMD leaves behind")
 	flags.Var(&f.signal, "signal", "what CMD gets for SIGTERM: `SIG`; force after --grace")
 	flags.BoolVar(&f.group, "group", false, "pass signals on to CMD's process group")
-	flags.Var(&f.rewrite, "rewrite", "pass signal FROM on as TO, TO=0: not at all; repeatable")
+	flags.Var(&f.rewrite, "rewrite", "pass signal FROM on as TO (TO=0: drop it); repeatable")
 	flags.Var(&f.exitMap, "exit-map", "exit with TO where CMD's status gives FROM; repeatable")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "one line on standard error about what is in force")
 	flags.BoolVar(&f.quiet, "quiet", false, "no warnings; only why contain itself failed")

@@ -278,7 +278,7 @@ func (b *backend) shake(order *entry.Order) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("it did not report in time, or ended; was it killed, or is the executable no contain supervisor? (%w)", err)
+		return fmt.Errorf("it ended, or did not report in time; either something killed it, or the executable is not a contain supervisor (%w)", err)
 	}
 	switch m.Op {
 	case supervisor.OpStarted:
