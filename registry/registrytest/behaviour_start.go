@@ -118,18 +118,27 @@ func breaksAway(t *trial) error {
 	return nil
 }
 
-func wraps(t *trial) error {
+// wrapped wraps a command of a trial. There is none, and maybe no error, if the strategy cannot.
+func (t *trial) wrapped(what string) (registry.Wrapper, *contained, error) {
 	w, ok := t.in.(registry.Wrapper)
 	if !ok {
-		return nil
+		return nil, nil, nil
 	}
-	b, err := t.command("plain")
+	b, err := t.command(what)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if b.Process, err = w.Wrap(b.cmd, registry.StartOptions{}); errors.Is(err, errors.ErrUnsupported) {
-		return nil
+		return nil, nil, nil
 	} else if err != nil {
+		return nil, nil, err
+	}
+	return w, b, nil
+}
+
+func wraps(t *trial) error {
+	w, b, err := t.wrapped("plain")
+	if b == nil {
 		return err
 	}
 	if b.PID() != 0 || b.done() {
@@ -169,17 +178,8 @@ func wraps(t *trial) error {
 }
 
 func heedsChanges(t *trial) error {
-	w, ok := t.in.(registry.Wrapper)
-	if !ok {
-		return nil
-	}
-	b, err := t.command("report")
-	if err != nil {
-		return err
-	}
-	if b.Process, err = w.Wrap(b.cmd, registry.StartOptions{}); errors.Is(err, errors.ErrUnsupported) {
-		return nil
-	} else if err != nil {
+	w, b, err := t.wrapped("report")
+	if b == nil {
 		return err
 	}
 	if err := b.contained(false); err != nil {

@@ -1,10 +1,6 @@
 package linux
 
-import (
-	"time"
-
-	"github.com/seed329817d7/contain/registry"
-)
+import "github.com/seed329817d7/contain/registry"
 
 // AutokillName is the name of the strategy that [Autokill] returns.
 const AutokillName = "linux/autokill"
@@ -29,38 +25,15 @@ func Autokill() registry.Strategy { return autokill{} }
 
 // Describe implements [registry.Strategy].
 func (autokill) Describe() registry.Description {
-	contract := registry.PidfdContract()
-	return registry.Description{
-		Name:     AutokillName,
-		Platform: registry.PlatformLinux,
-		Summary:  "Each backend runs in a PID namespace whose init the kernel kills when the owner's pidfd of it is closed, and everything in the namespace with it.",
-		Target:   registry.CleanupLinuxParentDeathSignal,
-		Guarantees: []registry.Guarantee{
-			{Event: registry.EventOwnerKilled, Reach: registry.ReachTree, Enforcer: registry.EnforcerKernel, Within: time.Second},
-			{Event: registry.EventBothKilled, Reach: registry.ReachTree, Enforcer: registry.EnforcerKernel, Within: time.Second},
-			{Event: registry.EventSupervisorKilled, Reach: registry.ReachTree, Enforcer: registry.EnforcerKernel, Within: time.Second},
-			{Event: registry.EventLeaderExit, Reach: registry.ReachTree, Enforcer: registry.EnforcerSupervisor, Within: contract.KillDeadline},
-			{Event: registry.EventOwnerExit, Reach: registry.ReachTree, Enforcer: registry.EnforcerKernel, Within: time.Second},
-		},
-		Requires: []string{
-			"Linux 7.1 on amd64 or arm64, and CAP_SYS_ADMIN, or unprivileged user namespaces",
-			"a /proc that may be mounted anew: in a container, one that is not masked",
-			"an executable that may start itself again: not a c-shared, c-archive or plugin build (or InstallOptions.Supervisor)",
-		},
-		Limits: append([]string{
-			"the backend sees other PIDs than its owner does, and a fresh /proc",
-			"under an owner without CAP_SYS_ADMIN it has no_new_privs, and is in a user namespace where only its own uid and gid exist: setuid programs gain nothing, files of others belong to nobody, setgroups is denied",
-			"whoever has a copy of the pidfd extends the life of the tree: a child that the service forks has one until its exec, a process that took it by pidfd_getfd(2) for as long as it likes; then only the supervisor is left, which ends the tree when it sees the owner's end",
-			"a process in uninterruptible sleep, or in a frozen cgroup, ends when it leaves that state",
-			statusLimit + "; before Linux 6.15 it may be unknown",
-			groupLimit,
-			"work asked of others (systemd-run, dockerd, at, cron) was never in the namespace",
-			"what a leader leaves cannot be let go, nor waited for but by contain run",
-		}, bindLimits...),
-		Supervisor: &contract,
-		OptIn:      true,
-		Preference: 1, // over linux/pidns, which declares the same and rests on more
-	}
+	d := describeNamespaced(
+		"Linux 7.1 on amd64 or arm64, and CAP_SYS_ADMIN, or unprivileged user namespaces",
+		"under an owner without CAP_SYS_ADMIN it has no_new_privs, and is in a user namespace where only its own uid and gid exist: setuid programs gain nothing, files of others belong to nobody, setgroups is denied",
+		"whoever has a copy of the pidfd extends the life of the tree: a child that the service forks has one until its exec, a process that took it by pidfd_getfd(2) for as long as it likes; then only the supervisor is left, which ends the tree when it sees the owner's end",
+	)
+	d.Name = AutokillName
+	d.Summary = "Each backend runs in a PID namespace whose init the kernel kills when the owner's pidfd of it is closed, and everything in the namespace with it."
+	d.Preference = 1 // over linux/pidns, which declares the same and rests on more
+	return d
 }
 
 // Target implements [registry.Strategy].

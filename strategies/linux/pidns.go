@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"slices"
 	"time"
 
 	"github.com/seed329817d7/contain/registry"
@@ -22,17 +23,26 @@ type pidns struct{}
 // It is opt-in, because the backend sees a difference: other PIDs, a fresh /proc,
 // and, under an unprivileged owner, a user namespace in which only its own uid
 // and gid exist. An exec.Cmd may carry what it may carry under [Subreaper], except
-// that Start refuses a caller whose thread differs as [Pdeathsig] says, and that
-// a command which something else starts cannot be wrapped.
+// that Start refuses a caller whose thread differs as [Pdeathsig] says.
 func Pidns() registry.Strategy { return pidns{} }
 
 // Describe implements [registry.Strategy].
 func (pidns) Describe() registry.Description {
+	d := describeNamespaced(
+		"Linux 5.3 and CAP_SYS_ADMIN, or unprivileged user namespaces",
+		"under an unprivileged owner it is in a user namespace where only its own uid and gid exist: setuid programs gain nothing, files of others belong to nobody, setgroups is denied",
+	)
+	d.Name = PidnsName
+	d.Summary = "Each backend runs in a PID namespace under an init that the kernel kills with the owner, and everything in the namespace with it."
+	return d
+}
+
+// describeNamespaced is what linux/pidns and linux/autokill have in common. kernel is what
+// they require of it, and ofUser what the backend's user and its owner's have to know.
+func describeNamespaced(kernel string, ofUser ...string) registry.Description {
 	contract := registry.PidfdContract()
 	return registry.Description{
-		Name:     PidnsName,
 		Platform: registry.PlatformLinux,
-		Summary:  "Each backend runs in a PID namespace under an init that the kernel kills with the owner, and everything in the namespace with it.",
 		Target:   registry.CleanupLinuxParentDeathSignal,
 		Guarantees: []registry.Guarantee{
 			{Event: registry.EventOwnerKilled, Reach: registry.ReachTree, Enforcer: registry.EnforcerKernel, Within: time.Second},
@@ -42,19 +52,19 @@ func (pidns) Describe() registry.Description {
 			{Event: registry.EventOwnerExit, Reach: registry.ReachTree, Enforcer: registry.EnforcerKernel, Within: time.Second},
 		},
 		Requires: []string{
-			"Linux 5.3 and CAP_SYS_ADMIN, or unprivileged user namespaces",
+			kernel,
 			"a /proc that may be mounted anew: in a container, one that is not masked",
 			"an executable that may start itself again: not a c-shared, c-archive or plugin build (or InstallOptions.Supervisor)",
 		},
-		Limits: append([]string{
+		Limits: slices.Concat([]string{
 			"the backend sees other PIDs than its owner does, and a fresh /proc",
-			"under an unprivileged owner it is in a user namespace where only its own uid and gid exist: setuid programs gain nothing, files of others belong to nobody, setgroups is denied",
+		}, ofUser, []string{
 			"a process in uninterruptible sleep, or in a frozen cgroup, ends when it leaves that state",
 			statusLimit + "; before Linux 6.15 it may be unknown",
 			groupLimit,
 			"work asked of others (systemd-run, dockerd, at, cron) was never in the namespace",
 			"what a leader leaves cannot be let go, nor waited for but by contain run",
-		}, bindLimits...),
+		}, bindLimits),
 		Supervisor: &contract,
 		OptIn:      true,
 	}
