@@ -151,7 +151,8 @@ type Process interface {
 	// Terminate asks the members to end by themselves (SIGTERM, CTRL_BREAK). From then
 	// on none is let go, also with LeaderExitLeave: whoever asked is to know who is left.
 	Terminate() error
-	// Kill orders the end of all members by force. It does not wait.
+	// Kill orders the end of all members by force. It does not wait. A wrapped command that has
+	// not been started does not run from then on.
 	Kill() error
 	// Members returns the processes that are alive now.
 	// The error wraps ErrLeft if nobody can know any more who is.
@@ -239,9 +240,11 @@ type Wrapped interface {
 	// otherwise why not, or not yet. It looks at the command, so it must not be
 	// called while that is being started.
 	Contained() error
-	// Started returns a channel that is closed once the command has been started contained,
-	// and PID is not 0 then, or once it never will be.
-	Started() <-chan struct{}
+	// Settled returns a channel that is closed once the command has been started contained,
+	// or never will be, and Started says which. Neither looks at the command.
+	Settled() <-chan struct{}
+	// Started reports whether the command is known to have been started contained.
+	Started() bool
 	// Limits returns what a start by somebody else cannot promise, beside the
 	// strategy's own limits.
 	Limits() []string

@@ -158,7 +158,8 @@ func (b *Backend) Done() <-chan struct{} { return b.proc.Done() }
 // waiting for the effect. The error wraps ErrLeft if anything may be alive still.
 //
 // Stop may be called again, and by several goroutines at once. Of a backend that
-// is gone it returns an empty report.
+// is gone it returns an empty report. A wrapped command that has not been started
+// does not run after it.
 func (b *Backend) Stop(ctx context.Context) (Report, error) { return b.stop(ctx, ctx) }
 
 // stop is Stop with a context of its own for the time after the order to kill.
@@ -187,8 +188,14 @@ func (b *Backend) stop(ctx, killing context.Context) (Report, error) {
 
 // end escalates until the backend is gone. It returns what failed on the way.
 func (b *Backend) end(ctx, killing context.Context) error {
-	if b.gone() || b.proc.PID() == 0 { // a wrapped command that was never started
+	if b.gone() {
 		return nil
+	}
+	if b.pending() {
+		// It is not to be started any more, unless it is being started just now.
+		if err := b.proc.Kill(); b.pending() {
+			return err
+		}
 	}
 	grace, killTime := b.timetable(ctx)
 	var asked error
@@ -255,7 +262,7 @@ func (b *Backend) gone() bool {
 
 // notGone says what is left, or nil for a wrapped command that was never started.
 func (b *Backend) notGone(ctx context.Context, left []registry.Member, errs ...error) error {
-	if b.proc.PID() == 0 && len(left) == 0 {
+	if b.pending() && len(left) == 0 {
 		return nil
 	}
 	what := fmt.Errorf("%w: %s", ErrLeft, memberList(left))

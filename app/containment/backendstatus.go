@@ -43,7 +43,8 @@ type BackendStatus struct {
 	Command  string    `json:"command"`
 	Strategy string    `json:"strategy"`
 	Started  time.Time `json:"started"` // of a wrapped command: when it was wrapped
-	// LeaderPID is 0 while State is BackendPending. It is for people to read.
+	// LeaderPID is 0 while State is BackendPending, and where it is not known. It is for people
+	// to read.
 	LeaderPID int               `json:"leaderPid"`
 	State     BackendState      `json:"state"`
 	Members   []registry.Member `json:"members"`
@@ -95,7 +96,7 @@ func (b *Backend) state() BackendState {
 	switch {
 	case b.gone():
 		return BackendEnded
-	case b.proc.PID() == 0:
+	case b.pending():
 		return BackendPending
 	case b.leaderGone():
 		return BackendLeaderExited
@@ -127,13 +128,24 @@ func (b *Backend) knownExit() *registry.ExitState {
 	return nil
 }
 
-// started returns a channel that is closed when a wrapped command has been started or never will
+// settled returns a channel that is closed when a wrapped command has been started or never will
 // be, or, where the strategy cannot tell, when its leader has exited.
-func (b *Backend) started() <-chan struct{} {
+func (b *Backend) settled() <-chan struct{} {
 	if w, ok := b.proc.(registry.Wrapped); ok {
-		return w.Started()
+		return w.Settled()
 	}
 	return b.leaderExited()
+}
+
+// pending reports whether it was wrapped and is not known to have been started.
+func (b *Backend) pending() bool {
+	if b.cmd != nil {
+		return false
+	}
+	if w, ok := b.proc.(registry.Wrapped); ok {
+		return !w.Started()
+	}
+	return b.proc.PID() == 0
 }
 
 // leaderExited returns a channel that is closed when the leader has exited, or, where the

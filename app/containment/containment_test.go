@@ -516,8 +516,8 @@ func TestWrappedIsEndedByClose(t *testing.T) {
 		t.Error(err)
 	}
 	soon(t, started.Done(), "Done of a wrapped command that was started")
-	if terms, kills := never.counts(); terms+kills != 0 {
-		t.Error("one that was never started was asked to end")
+	if terms, kills := never.counts(); terms != 0 || kills != 1 {
+		t.Errorf("one that was never started was asked to end %d times and killed %d times, want that it cannot be started", terms, kills)
 	}
 }
 

@@ -60,13 +60,13 @@ func (s *session) track(cmd *exec.Cmd, path string, p registry.Process, o startO
 
 // follow says what becomes of a backend, and forgets it when it is gone.
 func (s *session) follow(b *Backend) {
-	if b.cmd == nil && s.closedBy(b.started()) && b.proc.PID() != 0 {
+	if b.cmd == nil && s.closedBy(b.settled()) && !b.pending() {
 		s.events.happened(Event{Kind: EventStarted, Backend: b})
 	}
 	if !s.closedBy(b.leaderExited()) {
 		return
 	}
-	if b.proc.PID() != 0 { // else it was wrapped, and will never be started
+	if !b.pending() { // else it will never be started
 		s.events.happened(Event{Kind: EventLeaderExited, Backend: b, Exit: b.knownExit()})
 	}
 	if !s.closedBy(b.Done()) {
@@ -80,7 +80,7 @@ func (s *session) follow(b *Backend) {
 	s.mu.Lock()
 	delete(s.backends, b)
 	s.mu.Unlock()
-	if b.proc.PID() != 0 {
+	if !b.pending() {
 		s.events.happened(Event{Kind: EventEnded, Backend: b})
 	}
 }

@@ -158,6 +158,19 @@ func wraps(t *trial) error {
 	if err := b.gone(); err != nil {
 		return err
 	}
+	killed, err := t.command("plain")
+	if err != nil {
+		return err
+	}
+	if killed.Process, err = w.Wrap(killed.cmd, registry.StartOptions{}); err != nil {
+		return err
+	}
+	if err := killed.Kill(); err != nil {
+		return fmt.Errorf("Kill before the start: %w", err)
+	}
+	if err := killed.runsNot(); err != nil {
+		return fmt.Errorf("after Kill: %w", err)
+	}
 	never, err := t.command("plain")
 	if err != nil {
 		return err
@@ -168,11 +181,20 @@ func wraps(t *trial) error {
 	if err := t.close(patience); err != nil {
 		return fmt.Errorf("Close, with a command that was wrapped and never started: %w", err)
 	}
-	if never.cmd.Start() == nil {
-		never.let()
-		if line, err := never.line(); err != nil || line != "" {
-			return fmt.Errorf("a command that was wrapped runs after Close: it said %q, %w", line, err)
-		}
+	if err := never.runsNot(); err != nil {
+		return fmt.Errorf("after Close: %w", err)
+	}
+	return nil
+}
+
+// runsNot starts a wrapped command, which must not run.
+func (b *contained) runsNot() error {
+	if b.cmd.Start() != nil {
+		return nil
+	}
+	b.let()
+	if line, err := b.line(); err != nil || line != "" {
+		return fmt.Errorf("a command that was wrapped runs: it said %q, %w", line, err)
 	}
 	return nil
 }
@@ -243,16 +265,14 @@ func (b *contained) contained(want bool) error {
 	if err := w.Contained(); (err == nil) != want {
 		return fmt.Errorf("the answer of Contained is %v, want nil: %v", err, want)
 	}
+	settled := false
 	select {
-	case <-w.Started():
-		if !want {
-			return errors.New("the channel of Started is closed, and the command has not been started contained")
-		}
-		return nil
+	case <-w.Settled():
+		settled = true
 	default:
 	}
-	if want {
-		return errors.New("the channel of Started is open, and the command has been started")
+	if w.Started() != want || want && !settled {
+		return fmt.Errorf("Started: %v, want %v; Settled is closed: %v", w.Started(), want, settled)
 	}
 	return nil
 }

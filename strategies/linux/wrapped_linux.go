@@ -142,7 +142,7 @@ func (w *wrapped) pathText() string { return entry.PathMark + strconv.Itoa(w.ima
 func (w *wrapped) end(why error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.why == nil {
+	if w.why == nil && !w.ended {
 		w.why = why
 	}
 	w.ended = true
@@ -296,19 +296,37 @@ func (t *tree) Contained() error {
 	return t.h.owner.error("start "+w.path, why)
 }
 
-// Started implements [registry.Wrapped].
-func (t *tree) Started() <-chan struct{} {
+// Settled implements [registry.Wrapped].
+func (t *tree) Settled() <-chan struct{} {
 	if t.wrapped == nil {
-		return alreadyStarted
+		return closed
 	}
 	return t.wrapped.settled
 }
 
-var alreadyStarted = func() chan struct{} {
+var closed = func() chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
 }()
+
+// Started implements [registry.Wrapped].
+func (t *tree) Started() bool {
+	select {
+	case <-t.Settled():
+	default:
+		return false
+	}
+	t.mu.Lock()
+	begun := t.begun
+	t.mu.Unlock()
+	if w := t.wrapped; w != nil && begun {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.why == nil
+	}
+	return begun
+}
 
 // wrappedLimits are what a start by somebody else cannot promise.
 var wrappedLimits = []string{

@@ -321,6 +321,27 @@ func TestWrappedFailsClosed(t *testing.T) {
 			})
 			await(t, p)
 		})
+		t.Run("collected after its start", func(t *testing.T) {
+			cmd := exec.Command("echo", "ran")
+			p := wrap(cmd)
+			if p.(*tree).Started() {
+				t.Error("started before its start")
+			}
+			if out, err := cmd.Output(); err != nil || string(out) != "ran\n" {
+				t.Fatalf("%q, %v", out, err)
+			}
+			await(t, p)
+			image := p.(*tree).wrapped.image
+			cmd = nil
+			eventually(t, "it is collected", func() bool {
+				runtime.GC()
+				_, err := unix.FcntlInt(uintptr(image), unix.F_GETFD, 0)
+				return err == unix.EBADF
+			})
+			if err := p.(*tree).Contained(); err != nil || !p.(*tree).Started() {
+				t.Errorf("started: %v, %v", p.(*tree).Started(), err)
+			}
+		})
 		t.Run("started after Close", func(t *testing.T) {
 			cmd := exec.Command("echo", "ran")
 			wrap(cmd)
