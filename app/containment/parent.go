@@ -55,7 +55,9 @@ func DieWithParent(ctx context.Context, opts ParentOptions) error {
 	go func() {
 		select {
 		case <-gone:
-			end()
+			if ctx.Err() == nil { // else it was done first, and both were seen at once
+				end()
+			}
 		case <-ctx.Done():
 		}
 	}()
