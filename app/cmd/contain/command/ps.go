@@ -53,13 +53,16 @@ type psRow struct {
 	Owner     inventory.Process `json:"owner"`
 	Leader    inventory.Process `json:"leader"`
 	Processes int               `json:"processes"`
-	Age       string            `json:"age"`
+	Started   time.Time         `json:"started"`
+	Age       string            `json:"age"`        // for people
+	Seconds   int64             `json:"ageSeconds"` // the same
 }
 
 func renderPs(found []inventory.Containment, output string) (string, error) {
-	rows := make([]psRow, 0, len(found))
+	rows, now := make([]psRow, 0, len(found)), time.Now().UTC()
 	for _, c := range found {
-		rows = append(rows, psRow{c.ID, c.Strategy, c.Owner, c.Leader, c.Processes, c.Age.Truncate(time.Second).String()})
+		age := c.Age.Truncate(time.Second)
+		rows = append(rows, psRow{c.ID, c.Strategy, c.Owner, c.Leader, c.Processes, now.Add(-c.Age).Truncate(time.Second), age.String(), int64(age / time.Second)})
 	}
 	if output == "json" {
 		b, err := json.MarshalIndent(struct {

@@ -80,6 +80,11 @@ func (s *setting) owned(p *session) []psRow {
 	if err != nil {
 		s.t.Fatalf("contain ps: %v %s", err, out)
 	}
+	for _, r := range answer.Containments {
+		if age := time.Since(r.Started); r.Seconds < 0 || age < time.Duration(r.Seconds)*time.Second || age > time.Duration(r.Seconds)*time.Second+deadline {
+			s.t.Errorf("started %v, %d s ago", r.Started, r.Seconds)
+		}
+	}
 	return slices.DeleteFunc(answer.Containments, func(r psRow) bool { return r.Owner.PID != p.cmd.Process.Pid })
 }
 
