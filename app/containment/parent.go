@@ -52,16 +52,19 @@ func DieWithParent(ctx context.Context, opts ParentOptions) error {
 	if gone == nil {
 		return fail(fmt.Errorf("there is no parent process here that could be watched on %s (that of a container's first process is outside): %w", runtime.GOOS, errors.ErrUnsupported))
 	}
-	go func() {
-		select {
-		case <-gone:
-			if ctx.Err() == nil { // else it was done first, and both were seen at once
-				end()
-			}
-		case <-ctx.Done():
-		}
-	}()
+	go endAfter(ctx, gone, end)
 	return nil
+}
+
+// endAfter calls end when gone is closed, unless ctx is done by then.
+func endAfter(ctx context.Context, gone <-chan struct{}, end func()) {
+	select {
+	case <-gone:
+		if ctx.Err() == nil { // else both were seen at once
+			end()
+		}
+	case <-ctx.Done():
+	}
 }
 
 // end returns what to do when the parent has ended.
