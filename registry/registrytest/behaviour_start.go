@@ -175,11 +175,14 @@ func wraps(t *trial) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.Wrap(never.cmd, registry.StartOptions{}); err != nil {
+	if never.Process, err = w.Wrap(never.cmd, registry.StartOptions{}); err != nil {
 		return err
 	}
 	if err := t.close(patience); err != nil {
 		return fmt.Errorf("Close, with a command that was wrapped and never started: %w", err)
+	}
+	if !killed.done() || !never.done() {
+		return fmt.Errorf("after Close, Done of one that was killed before its start is closed: %v, of one that was never started: %v", killed.done(), never.done())
 	}
 	if err := never.runsNot(); err != nil {
 		return fmt.Errorf("after Close: %w", err)

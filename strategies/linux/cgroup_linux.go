@@ -300,8 +300,8 @@ type member struct {
 // follow waits for the leader's end and sees to the rest. Done stays open for as
 // long as something cannot die yet, or cannot be let go.
 func (m *member) follow() {
-	defer close(m.done)
 	defer m.backends.Remove(m)
+	defer close(m.done)
 	defer m.closeKill()
 	if m.pidfd >= 0 {
 		defer unix.Close(m.pidfd)

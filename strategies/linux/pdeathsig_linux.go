@@ -105,8 +105,8 @@ func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions)
 	i.backends.Add(p)
 	go func() {
 		<-exited
-		i.backends.Remove(p)
 		close(p.done)
+		i.backends.Remove(p)
 	}()
 	return p, nil
 }

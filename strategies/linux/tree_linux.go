@@ -132,9 +132,9 @@ func numberIn(init, p proctree.Process) string {
 // follow reads what the supervisor reports until it has nothing left to report.
 func (t *tree) follow() {
 	defer t.collect()
+	defer t.backends.Remove(t)
 	defer close(t.done)
 	defer t.noMoreKnown()
-	defer t.backends.Remove(t)
 	if t.clean != nil {
 		defer retry(t.clean)
 	}

@@ -243,8 +243,8 @@ func (b *backend) finishLocked() {
 			*h = 0
 		}
 	}
-	b.in.backends.Remove(b)
 	close(b.done)
+	b.in.backends.Remove(b)
 }
 
 // PID implements registry.Process.

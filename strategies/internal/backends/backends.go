@@ -89,7 +89,8 @@ func (s *Set) keep(p registry.Process) {
 	s.live[p] = struct{}{}
 }
 
-// Remove forgets p, of which nothing is left.
+// Remove forgets p, of which nothing is left. It comes after p's Done is closed: Close returns when
+// that of all is.
 func (s *Set) Remove(p registry.Process) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
