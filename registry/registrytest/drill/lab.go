@@ -328,14 +328,13 @@ func (st *stage) remaining(ctx context.Context, subjects []*proc, reach registry
 		return left, gone, ctx.Err()
 	}
 	if len(left) == 0 {
-		select {
-		case <-st.ended:
-		case <-ctx.Done():
+		var held bool
+		if held, gone = st.held(ctx, until); ctx.Err() != nil {
 			return nil, gone, ctx.Err()
-		case <-time.After(time.Until(until)):
+		}
+		if held {
 			left = append(left, "a holder of the backend's standard output")
 		}
-		gone = time.Now()
 	}
 	// Those that are not subjects. When they are gone they may have left others.
 	for {
@@ -355,6 +354,52 @@ func (st *stage) remaining(ctx context.Context, subjects []*proc, reach registry
 			return left, gone, ctx.Err()
 		}
 	}
+}
+
+// halfBorn is how long a process may take from its creation until it is in the process table.
+const halfBorn = 10 * time.Second
+
+// held waits until nobody holds the backend's standard output, and reports whether somebody does
+// still, and when that was known. Where holders may be no processes, those that are decide.
+func (st *stage) held(ctx context.Context, until time.Time) (held bool, since time.Time) {
+	over := time.NewTimer(time.Until(until))
+	defer over.Stop()
+	var look <-chan time.Time
+	if keepsHalfBorn {
+		ticker := time.NewTicker(100 * time.Millisecond)
+		defer ticker.Stop()
+		look = ticker.C
+	}
+	var empty time.Time // since when there is no process
+	for {
+		select {
+		case <-st.ended:
+			return false, time.Now()
+		case <-ctx.Done():
+			return true, time.Now()
+		case <-over.C:
+			return true, time.Now()
+		case <-look:
+			switch {
+			case st.populated(ctx):
+				empty = time.Time{}
+			case empty.IsZero():
+				empty = time.Now()
+			case time.Since(empty) > halfBorn:
+				return false, empty
+			}
+		}
+	}
+}
+
+// populated reports whether any process of the drill's lives, reported or not.
+func (st *stage) populated(ctx context.Context) bool {
+	st.mu.Lock()
+	reported := slices.Clone(st.members)
+	st.mu.Unlock()
+	others := st.census(true)
+	defer closeAll(others)
+	return len(others) > 0 || len(alive(ctx, reported, time.Now())) > 0
 }
 
 // chainLives reports an error if a chain ends before until.

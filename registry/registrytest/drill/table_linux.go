@@ -7,6 +7,9 @@ import (
 	"github.com/seed329817d7/contain/registry"
 )
 
+// keepsHalfBorn: what holds a stream here is a process.
+const keepsHalfBorn = false
+
 // shapes are those of this system.
 var shapes = []string{shapeChild, shapeIgnoring, shapeSetsid, shapeDaemon, shapeBare, shapeStopped}
 

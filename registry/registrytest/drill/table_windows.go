@@ -1,6 +1,15 @@
 package drill
 
-import "github.com/seed329817d7/contain/registry"
+import (
+	"golang.org/x/sys/windows"
+
+	"github.com/seed329817d7/contain/registry"
+)
+
+// keepsHalfBorn: Wine keeps a process that it has begun and never brings to its first
+// instruction, if whoever starts it is terminated meanwhile: it is none to Windows, has one thread,
+// which waits for Wine's server for ever, and holds the streams that it was to have.
+var keepsHalfBorn = windows.NewLazySystemDLL("ntdll.dll").NewProc("wine_get_version").Find() == nil
 
 // shapes are those of this system.
 var shapes = []string{shapeChild, shapeIgnoring, shapeNewGroup, shapeDetached, shapeDaemon}
