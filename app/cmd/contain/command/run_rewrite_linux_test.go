@@ -49,29 +49,33 @@ func TestRunRewrites(t *testing.T) {
 // the grace runs all the same: a command that ignores it is ended by force.
 func TestRunFirstSignal(t *testing.T) {
 	eachSetting(t, func(t *testing.T, s *setting) {
-		for name, cmd := range map[string]func(args ...string) *session{
-			"flag": func(args ...string) *session {
-				return start(t, s.run(append([]string{"--grace", "100ms", "--signal", "QUIT", "--"}, args...)...))
+		for name, cmd := range map[string]func(t *testing.T, args ...string) *session{
+			"flag": func(t *testing.T, args ...string) *session {
+				return start(t, s.run(append([]string{"--grace", "1m", "--signal", "QUIT", "--"}, args...)...))
 			},
-			"environment": func(args ...string) *session {
+			"environment": func(t *testing.T, args ...string) *session {
 				c := s.run(append([]string{"--"}, args...)...)
-				c.Env = append(c.Env, "CONTAIN_SIGNAL=sigquit", "CONTAIN_GRACE=100ms")
+				c.Env = append(c.Env, "CONTAIN_SIGNAL=sigquit", "CONTAIN_GRACE=1m")
 				return start(t, c)
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
-				p := cmd(s.counting(unix.SIGTERM, unix.SIGQUIT)...)
+				p := cmd(t, s.counting(unix.SIGTERM, unix.SIGQUIT)...)
 				p.expect("ready.")
 				p.send(unix.SIGTERM)
 				p.expect(got(unix.SIGQUIT))
-				if code := p.code(); code != 137 {
-					t.Errorf("exit code %d, want 137", code)
-				}
-				for line := range p.lines {
-					t.Errorf("and %q", line)
-				}
+				p.send(fence)
+				p.expect(got(fence)) // and nothing in between
 			})
 		}
+		t.Run("grace", func(t *testing.T) {
+			p := start(t, s.run("--signal", "QUIT", "--grace", "100ms", "--", "sh", "-c", `trap "" QUIT; echo ready; while :; do read x; done`))
+			p.expect("ready")
+			p.send(unix.SIGTERM)
+			if code := p.code(); code != 137 {
+				t.Errorf("exit code %d, want 137", code)
+			}
+		})
 		t.Run("ends it", func(t *testing.T) {
 			p := start(t, s.run("--signal", "KILL", "--grace", "1m", "--", "sh", "-c", `trap "" TERM; echo ready; while :; do read x; done`))
 			p.expect("ready")
