@@ -49,41 +49,35 @@ func TestRunRewrites(t *testing.T) {
 // the grace runs all the same: a command that ignores it is ended by force.
 func TestRunFirstSignal(t *testing.T) {
 	eachSetting(t, func(t *testing.T, s *setting) {
-		for name, cmd := range map[string]func(t *testing.T, args ...string) *session{
-			"flag": func(t *testing.T, args ...string) *session {
-				return start(t, s.run(append([]string{"--grace", "1m", "--signal", "QUIT", "--"}, args...)...))
+		for name, cmd := range map[string]func(t *testing.T, signal, grace string, args ...string) *session{
+			"flag": func(t *testing.T, signal, grace string, args ...string) *session {
+				return start(t, s.run(append([]string{"--grace", grace, "--signal", signal, "--"}, args...)...))
 			},
-			"environment": func(t *testing.T, args ...string) *session {
+			"environment": func(t *testing.T, signal, grace string, args ...string) *session {
 				c := s.run(append([]string{"--"}, args...)...)
-				c.Env = append(c.Env, "CONTAIN_SIGNAL=sigquit", "CONTAIN_GRACE=1m")
+				c.Env = append(c.Env, "CONTAIN_SIGNAL=sig"+strings.ToLower(signal), "CONTAIN_GRACE="+grace)
 				return start(t, c)
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
-				p := cmd(t, s.counting(unix.SIGTERM, unix.SIGQUIT)...)
+				p := cmd(t, "QUIT", "1m", s.counting(unix.SIGTERM, unix.SIGQUIT)...)
 				p.expect("ready.")
 				p.send(unix.SIGTERM)
 				p.expect(got(unix.SIGQUIT))
 				p.send(fence)
 				p.expect(got(fence)) // and nothing in between
 			})
+			for signal, grace := range map[string]string{"QUIT": "100ms", "KILL": "1h"} {
+				t.Run(name+" ends it by "+signal, func(t *testing.T) {
+					p := cmd(t, signal, grace, "sh", "-c", `trap "" TERM QUIT; echo ready; while :; do read x; done`)
+					p.expect("ready")
+					p.send(unix.SIGTERM)
+					if code := p.code(); code != 137 {
+						t.Errorf("exit code %d, want 137", code)
+					}
+				})
+			}
 		}
-		t.Run("grace", func(t *testing.T) {
-			p := start(t, s.run("--signal", "QUIT", "--grace", "100ms", "--", "sh", "-c", `trap "" QUIT; echo ready; while :; do read x; done`))
-			p.expect("ready")
-			p.send(unix.SIGTERM)
-			if code := p.code(); code != 137 {
-				t.Errorf("exit code %d, want 137", code)
-			}
-		})
-		t.Run("ends it", func(t *testing.T) {
-			p := start(t, s.run("--signal", "KILL", "--grace", "1m", "--", "sh", "-c", `trap "" TERM; echo ready; while :; do read x; done`))
-			p.expect("ready")
-			p.send(unix.SIGTERM)
-			if code := p.code(); code != 137 {
-				t.Errorf("exit code %d, want 137", code)
-			}
-		})
 	})
 }
 
