@@ -54,9 +54,10 @@ type InstallOptions struct {
 type Installation interface {
 	// Cleanup returns what binds this process; it may differ from the target.
 	Cleanup() Cleanup
-	// Start starts cmd as a backend. It leaves cmd as [exec.Cmd.Start] would:
-	// cmd.Process is set, cmd.Wait gives the leader's status. After Close it
-	// returns ErrClosed. If it fails, nothing runs.
+	// Start starts cmd, which is [Startable], as a backend: cmd.Process is set, and
+	// cmd.Wait gives the leader's status. After Close it returns ErrClosed. If it
+	// fails, nothing runs. Callers use the function [Start], which keeps the rest of
+	// os/exec's contract.
 	Start(cmd *exec.Cmd, opts StartOptions) (Process, error)
 	// Close ends every backend that this installation started, by force, and
 	// returns when all are gone or ctx is done. Closing again is a no-op.
@@ -228,7 +229,7 @@ type Prober interface {
 // Wrapper may be implemented by an Installation that can contain a command
 // which something else will start.
 type Wrapper interface {
-	// Wrap rewrites cmd, which must not have been started, so that a later
+	// Wrap rewrites cmd, which is [Startable], so that a later
 	// cmd.Start is contained. The returned Process is usable from then on: until
 	// the start, PID is 0 and Done stays open.
 	Wrap(cmd *exec.Cmd, opts StartOptions) (Process, error)

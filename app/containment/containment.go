@@ -84,14 +84,12 @@ func (c *Containment) Start(cmd *exec.Cmd, opts ...StartOption) (*Backend, error
 			ev.Path = cmd.Path
 		}
 		c.events.happened(ev)
-		return nil, refuse(cmd, err)
+		return nil, registry.Refuse(cmd, err)
 	}
 	if err != nil {
 		return fail(err)
 	}
-	before := *cmd
-	p, err := s.in.Start(cmd, o.StartOptions)
-	giveBack(cmd, &before)
+	p, err := registry.Start(s.in, cmd, o.StartOptions)
 	if err != nil {
 		return fail(err)
 	}
@@ -197,39 +195,7 @@ func (c *Containment) admit(verb string, cmd *exec.Cmd, opts []StartOption) (*se
 	if err := o.contradiction(); err != nil {
 		return fail(op, err)
 	}
-	return s, o, unstartable(cmd)
-}
-
-// unstartable returns the error with which cmd.Start would begin.
-func unstartable(cmd *exec.Cmd) error {
-	switch {
-	case cmd.Process != nil:
-		return errors.New("exec: already started")
-	case cmd.Err != nil:
-		return cmd.Err
-	case cmd.Path == "":
-		return errors.New("exec: no command")
-	}
-	return nil
-}
-
-// refuse lets a start fail with err as exec.Cmd.Start would: the pipes that
-// cmd.StdoutPipe and its like have made are closed, for nobody else will. Those of
-// a command that runs already stay open.
-func refuse(cmd *exec.Cmd, err error) error {
-	if cmd != nil && cmd.Process == nil {
-		before := cmd.Err
-		cmd.Err = err
-		_ = cmd.Start() // fails with cmd.Err before it does anything else
-		cmd.Err = before
-	}
-	return err
-}
-
-// giveBack undoes what a strategy has changed of cmd to start it.
-func giveBack(cmd, before *exec.Cmd) {
-	cmd.Path, cmd.Args, cmd.Dir, cmd.Env = before.Path, before.Args, before.Dir, before.Env
-	cmd.ExtraFiles, cmd.SysProcAttr, cmd.Err = before.ExtraFiles, before.SysProcAttr, before.Err
+	return s, o, registry.Startable(cmd)
 }
 
 func (c *Containment) current() (*session, State) {

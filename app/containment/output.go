@@ -41,7 +41,7 @@ func (c *Containment) Run(cmd *exec.Cmd, opts ...StartOption) error {
 // the end of what it has written to its standard error.
 func (c *Containment) Output(cmd *exec.Cmd, opts ...StartOption) ([]byte, error) {
 	if cmd != nil && cmd.Stdout != nil {
-		return nil, refuse(cmd, errors.New("exec: Stdout already set"))
+		return nil, registry.Refuse(cmd, errors.New("exec: Stdout already set"))
 	}
 	var out bytes.Buffer
 	var problem *excerpt
@@ -64,10 +64,10 @@ func (c *Containment) Output(cmd *exec.Cmd, opts ...StartOption) ([]byte, error)
 // and error, in place of cmd.CombinedOutput.
 func (c *Containment) CombinedOutput(cmd *exec.Cmd, opts ...StartOption) ([]byte, error) {
 	if cmd != nil && cmd.Stdout != nil {
-		return nil, refuse(cmd, errors.New("exec: Stdout already set"))
+		return nil, registry.Refuse(cmd, errors.New("exec: Stdout already set"))
 	}
 	if cmd != nil && cmd.Stderr != nil {
-		return nil, refuse(cmd, errors.New("exec: Stderr already set"))
+		return nil, registry.Refuse(cmd, errors.New("exec: Stderr already set"))
 	}
 	var out bytes.Buffer
 	if cmd != nil {

@@ -50,7 +50,7 @@ func (o RunOptions) config() Config {
 // If the command could not be started the error is that of exec.Cmd.Start,
 // wrapped, and RunResult.ExitCode is -1.
 func Run(ctx context.Context, cmd *exec.Cmd, opts RunOptions) (registry.RunResult, error) {
-	if err := runnable(cmd); err != nil {
+	if err := registry.Startable(cmd); err != nil {
 		return registry.RunResult{ExitCode: -1}, &registry.Error{Op: "run", Err: err}
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = ownStreams(cmd)
@@ -59,13 +59,6 @@ func Run(ctx context.Context, cmd *exec.Cmd, opts RunOptions) (registry.RunResul
 		return registry.RunResult{ExitCode: -1}, err
 	}
 	return r.result, r.err
-}
-
-func runnable(cmd *exec.Cmd) error {
-	if cmd == nil {
-		return errors.New("the command is nil")
-	}
-	return unstartable(cmd)
 }
 
 func ownStreams(cmd *exec.Cmd) (in io.Reader, out, errs io.Writer) {
@@ -173,7 +166,7 @@ func (r *run) guarded(ctx context.Context, in registry.Installation, res registr
 	if rest < 0 {
 		rest = registry.ParentEndGrace
 	}
-	if g.proc, err = in.Start(r.cmd, registry.StartOptions{OnLeaderExit: r.opts.OnLeaderExit, Grace: rest}); err != nil {
+	if g.proc, err = registry.Start(in, r.cmd, registry.StartOptions{OnLeaderExit: r.opts.OnLeaderExit, Grace: rest}); err != nil {
 		return err
 	}
 	r.started(ctx, res)

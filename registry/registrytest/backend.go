@@ -109,7 +109,7 @@ func (t *trial) start(mode string, opts registry.StartOptions) (*contained, erro
 	if err != nil {
 		return nil, err
 	}
-	if b.Process, err = t.in.Start(b.cmd, opts); err != nil {
+	if b.Process, err = registry.Start(t.in, b.cmd, opts); err != nil {
 		return nil, err
 	}
 	b.let()

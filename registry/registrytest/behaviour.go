@@ -22,7 +22,7 @@ type behaviour struct {
 var behaviours = []behaviour{
 	{"launcher", "the command's argv[0] and arguments reach the backend, which is this executable itself and nothing that launches it", isNoLauncher},
 	{"members", "a backend that runs has a PID, is its own member, and is not done", hasMembers},
-	{"command", "Start gives the command back as it was, and sets Process as os/exec does", givesCommandBack},
+	{"command", "Start leaves the command its streams, and sets Process as os/exec does", givesCommandBack},
 	{"refused", "a Start that is refused leaves nothing that runs or holds the command's streams", leavesNothing},
 	{"status", "Done is closed when nothing is left, waited for or not, and cmd.Wait has the leader's exit code", hasStatus},
 	{"end", "Done is one channel; after the end Signal returns os.ErrProcessDone, there are no members, and to kill once more is no failure", endsForGood},

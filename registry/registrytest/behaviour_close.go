@@ -38,7 +38,7 @@ func closes(t *trial) error {
 	if err != nil {
 		return err
 	}
-	if p, err := t.in.Start(b.cmd, registry.StartOptions{}); p != nil || !errors.Is(err, registry.ErrClosed) || b.cmd.Process != nil {
+	if p, err := registry.Start(t.in, b.cmd, registry.StartOptions{}); p != nil || !errors.Is(err, registry.ErrClosed) || b.cmd.Process != nil {
 		return fmt.Errorf("Start after Close: %v, %v", p, err)
 	}
 	if w, ok := t.in.(registry.Wrapper); ok {
@@ -96,7 +96,7 @@ func closesDuringStart(t *trial) error {
 	if err != nil {
 		return err
 	}
-	b.Process, err = t.in.Start(b.cmd, registry.StartOptions{})
+	b.Process, err = registry.Start(t.in, b.cmd, registry.StartOptions{})
 	b.let()
 	if !ctx.asked.Load() { // it does not start by exec.Cmd, or not this one
 		return nil

@@ -208,7 +208,7 @@ func (t *trial) leaderExits(what registry.LeaderExit) error {
 	if err != nil {
 		return err
 	}
-	b.Process, err = t.in.Start(b.cmd, registry.StartOptions{OnLeaderExit: what, Grace: patience})
+	b.Process, err = registry.Start(t.in, b.cmd, registry.StartOptions{OnLeaderExit: what, Grace: patience})
 	if what != registry.LeaderExitKill && (errors.Is(err, registry.ErrNotPassed) || errors.Is(err, errors.ErrUnsupported)) {
 		return nil
 	}
@@ -259,7 +259,7 @@ func outlivesLeader(t *trial) error {
 	if err != nil {
 		return err
 	}
-	b.Process, err = t.in.Start(b.cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
+	b.Process, err = registry.Start(t.in, b.cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
 	if errors.Is(err, registry.ErrNotPassed) || errors.Is(err, errors.ErrUnsupported) {
 		return nil
 	} else if err != nil {

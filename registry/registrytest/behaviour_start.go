@@ -18,7 +18,7 @@ func isNoLauncher(t *trial) error {
 	if err != nil {
 		return err
 	}
-	if b.Process, err = t.in.Start(b.cmd, registry.StartOptions{}); err != nil {
+	if b.Process, err = registry.Start(t.in, b.cmd, registry.StartOptions{}); err != nil {
 		return err
 	}
 	b.let()
@@ -34,25 +34,22 @@ func givesCommandBack(t *trial) error {
 	if err != nil {
 		return err
 	}
-	b.cmd.Env, b.cmd.Dir = os.Environ(), os.TempDir()
 	before := *b.cmd
-	if b.Process, err = t.in.Start(b.cmd, registry.StartOptions{}); err != nil {
+	if b.Process, err = registry.Start(t.in, b.cmd, registry.StartOptions{}); err != nil {
 		return err
 	}
-	for field, pair := range map[string][2]any{
-		"Path": {before.Path, b.cmd.Path}, "Args": {before.Args, b.cmd.Args}, "Env": {before.Env, b.cmd.Env}, "Dir": {before.Dir, b.cmd.Dir},
+	for stream, pair := range map[string][2]any{
 		"Stdin": {before.Stdin, b.cmd.Stdin}, "Stdout": {before.Stdout, b.cmd.Stdout}, "Stderr": {before.Stderr, b.cmd.Stderr},
-		"ExtraFiles": {before.ExtraFiles, b.cmd.ExtraFiles}, "SysProcAttr": {before.SysProcAttr, b.cmd.SysProcAttr}, "Err": {before.Err, b.cmd.Err},
 	} {
 		if !reflect.DeepEqual(pair[0], pair[1]) {
-			return fmt.Errorf("%s is %v, was %v", field, pair[1], pair[0])
+			return fmt.Errorf("%s is %v, was %v", stream, pair[1], pair[0])
 		}
 	}
 	b.let()
 	if b.cmd.Process == nil {
 		return errors.New("cmd.Process is nil")
 	}
-	if _, err := t.in.Start(b.cmd, registry.StartOptions{}); err == nil {
+	if _, err := registry.Start(t.in, b.cmd, registry.StartOptions{}); err == nil {
 		return errors.New("it can be started again")
 	}
 	return nil
@@ -71,7 +68,7 @@ func leavesNothing(t *trial) error {
 		} else {
 			b.cmd.Path += "-that-is-not-there"
 		}
-		if p, err := t.in.Start(b.cmd, registry.StartOptions{}); err == nil || p != nil || b.cmd.Process != nil {
+		if p, err := registry.Start(t.in, b.cmd, registry.StartOptions{}); err == nil || p != nil || b.cmd.Process != nil {
 			return fmt.Errorf("closed: %v: Start returned %v, %v; cmd.Process is %v", closed, p, err, b.cmd.Process)
 		}
 		b.let()
@@ -84,7 +81,7 @@ func leavesNothing(t *trial) error {
 
 func missesProgram(t *trial) error {
 	cmd := exec.Command(self() + "-that-is-not-there")
-	p, err := t.in.Start(cmd, registry.StartOptions{})
+	p, err := registry.Start(t.in, cmd, registry.StartOptions{})
 	if p != nil || cmd.Process != nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, exec.ErrNotFound) { // which Windows says
 		return fmt.Errorf("Start: %v, %v; cmd.Process is %v", p, err, cmd.Process)
 	}
@@ -96,7 +93,7 @@ func breaksAway(t *trial) error {
 	if err != nil {
 		return err
 	}
-	b.Process, err = t.in.Start(b.cmd, registry.StartOptions{Breakaway: true})
+	b.Process, err = registry.Start(t.in, b.cmd, registry.StartOptions{Breakaway: true})
 	if err != nil {
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return err

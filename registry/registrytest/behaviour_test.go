@@ -3,6 +3,7 @@ package registrytest_test
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -128,8 +129,9 @@ func TestBehaviour(t *testing.T) {
 			return in.Start(cmd, o)
 		}},
 		"command: ": {start: func(in registry.Installation, cmd *exec.Cmd, o registry.StartOptions) (registry.Process, error) {
-			cmd.Dir = "/"
-			return in.Start(cmd, o)
+			p, err := in.Start(cmd, o)
+			cmd.Stderr = io.Discard
+			return p, err
 		}},
 		"members: ":           {process: func(p registry.Process) registry.Process { return noPID{p} }},
 		"members: done: true": {process: func(p registry.Process) registry.Process { return doneTooSoon{p} }},

@@ -146,7 +146,7 @@ func autokillServiceRole() {
 	must(err)
 	cmd := exec.Command("sh", "-c", treeScript)
 	cmd.ExtraFiles = []*os.File{os.NewFile(3, "liveness")}
-	p, err := i.Start(cmd, registry.StartOptions{})
+	p, err := registry.Start(i, cmd, registry.StartOptions{})
 	must(err)
 	leak := 0
 	if os.Getenv(killEnv) != "" {

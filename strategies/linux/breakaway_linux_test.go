@@ -23,7 +23,7 @@ func TestBreakawayIsRefused(t *testing.T) {
 			}
 			defer i.Close(context.Background())
 			cmd := exec.Command("/bin/true")
-			_, err = i.Start(cmd, registry.StartOptions{Breakaway: true})
+			_, err = registry.Start(i, cmd, registry.StartOptions{Breakaway: true})
 			var e *registry.Error
 			if !errors.Is(err, errors.ErrUnsupported) || !errors.As(err, &e) || e.Strategy != name || cmd.Process != nil {
 				t.Errorf("%v, process %v", err, cmd.Process)

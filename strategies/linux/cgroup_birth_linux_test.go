@@ -89,7 +89,7 @@ func bornRole() {
 		cmd := exec.Command("true")
 		out, err := cmd.StdoutPipe()
 		must(err)
-		_, err = early.Start(cmd, registry.StartOptions{})
+		_, err = registry.Start(early, cmd, registry.StartOptions{})
 		report("start", err)
 		if _, err := out.Read(make([]byte, 1)); err == nil {
 			say("a pipe of the command that did not start is open")

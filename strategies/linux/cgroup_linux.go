@@ -164,31 +164,13 @@ func (i *cgroupInstallation) Close(ctx context.Context) error {
 }
 
 func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
-	if err := startable(cmd); err != nil {
-		return nil, err
-	}
 	op := "start " + cmd.Path
 	if err := i.backends.Begin(op, CgroupName); err != nil {
 		return nil, err
 	}
 	defer i.backends.End()
-	if err := opts.RefuseBreakaway("every backend is born in a cgroup that ends with this process"); err != nil {
-		return nil, refuseStart(cmd, cgroupError(op, err))
-	}
-	if err := ownCgroup(cmd.SysProcAttr); err != nil {
-		return nil, refuseStart(cmd, cgroupError(op, err))
-	}
-	if err := reachable(cmd); err != nil {
-		return nil, refuseStart(cmd, err)
-	}
-	if err := dirThere(cmd); err != nil {
-		return nil, refuseStart(cmd, err)
-	}
-	if err := i.service.watched(); err != nil {
-		return nil, refuseStart(cmd, cgroupError(op, err))
-	}
-	if err := i.service.mayStart(); err != nil {
-		return nil, refuseStart(cmd, cgroupError(op, err))
+	if err := i.admit(cmd, opts); err != nil {
+		return nil, err
 	}
 	m, err := i.start(cmd, opts)
 	if err != nil {
@@ -199,6 +181,26 @@ func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (r
 	return m, nil
 }
 
+// admit returns what speaks against a start of cmd.
+func (i *cgroupInstallation) admit(cmd *exec.Cmd, opts registry.StartOptions) error {
+	if err := reachable(cmd); err != nil {
+		return err
+	}
+	for _, check := range [...]func() error{
+		func() error {
+			return opts.RefuseBreakaway("every backend is born in a cgroup that ends with this process")
+		},
+		func() error { return ownCgroup(cmd.SysProcAttr) },
+		i.service.watched,
+		i.service.mayStart,
+	} {
+		if err := check(); err != nil {
+			return cgroupError("start "+cmd.Path, err)
+		}
+	}
+	return nil
+}
+
 // start starts cmd in a group of its own. If it fails nothing is left.
 func (i *cgroupInstallation) start(cmd *exec.Cmd, opts registry.StartOptions) (*member, error) {
 	op := "start " + cmd.Path
@@ -207,7 +209,7 @@ func (i *cgroupInstallation) start(cmd *exec.Cmd, opts registry.StartOptions) (*
 		if differs := sameAsThread(); differs != nil { // such as the mount namespace
 			err = fmt.Errorf("%w: %w", registry.ErrNotPassed, differs)
 		}
-		return nil, refuseStart(cmd, cgroupError(op, err))
+		return nil, cgroupError(op, err)
 	}
 	// Open for as long as the backend lives: the service may give up the rights it has now.
 	killFD, _ := unix.Open(string(g)+"/cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0) // -1 before Linux 5.14
@@ -250,26 +252,19 @@ func ownCgroup(a *syscall.SysProcAttr) error {
 	return pdeathsigIsOurs(a)
 }
 
-// startIn starts cmd in g on the long-lived thread, and leaves cmd as it was.
+// startIn starts cmd in g on the long-lived thread.
 func startIn(g cgroupfs.Group, cmd *exec.Cmd) error {
 	dir, err := unix.Open(string(g), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return refuseStart(cmd, cgroupError("start "+cmd.Path, &os.PathError{Op: "open", Path: string(g), Err: err}))
+		return cgroupError("start "+cmd.Path, &os.PathError{Op: "open", Path: string(g), Err: err})
 	}
 	defer unix.Close(dir)
-	attr := cmd.SysProcAttr
-	bound := syscall.SysProcAttr{}
-	if attr != nil {
-		bound = *attr
-	}
-	bound.Pdeathsig = syscall.SIGKILL
-	bound.UseCgroupFD, bound.CgroupFD = true, dir
-	cmd.SysProcAttr = &bound
+	cmd.SysProcAttr = boundAttr(cmd)
+	cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, dir
 	var startErr error
 	err = onThreadAs(func() { startErr = cmd.Start() })
-	cmd.SysProcAttr = attr
 	if err != nil {
-		return refuseStart(cmd, cgroupError("start "+cmd.Path, fmt.Errorf("%w: %w", registry.ErrNotPassed, err)))
+		return cgroupError("start "+cmd.Path, fmt.Errorf("%w: %w", registry.ErrNotPassed, err))
 	}
 	if startErr == nil && !executed(cmd.Process.Pid) {
 		abandon(cmd)

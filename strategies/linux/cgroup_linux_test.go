@@ -233,7 +233,7 @@ func startCrowd(t *testing.T, i registry.Installation, kind string) (registry.Pr
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, like.Path)
 	cmd.Env, cmd.ExtraFiles, cmd.Stderr = like.Env, like.ExtraFiles, nil // SIGABRT makes it write a traceback
-	p, err := i.Start(cmd, registry.StartOptions{})
+	p, err := registry.Start(i, cmd, registry.StartOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func TestCgroupBackendIsTheProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := i.Start(cmd, registry.StartOptions{})
+	p, err := registry.Start(i, cmd, registry.StartOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestCgroupLeaderExit(t *testing.T) {
 	start := func(t *testing.T, o registry.LeaderExit) (registry.Process, *exec.Cmd, *liveness) {
 		l := newLiveness(t)
 		cmd := l.tree()
-		p, err := install(t, Cgroup()).Start(cmd, registry.StartOptions{OnLeaderExit: o})
+		p, err := registry.Start(install(t, Cgroup()), cmd, registry.StartOptions{OnLeaderExit: o})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -362,7 +362,7 @@ func TestCgroupKillUnderLeaderExitWait(t *testing.T) {
 	for range 30 {
 		l := newLiveness(t)
 		cmd := l.carry(exec.Command("sh", "-c", `sleep 1000 & echo leader >&3; wait`))
-		p, err := i.Start(cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
+		p, err := registry.Start(i, cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -452,7 +452,7 @@ trap "echo leader got >&3; wait; exit" TERM; echo leader >&3; while :; do sleep 
 	i := install(t, Cgroup())
 	l := newLiveness(t)
 	cmd := l.carry(exec.Command("sh", "-c", script))
-	p, err := i.Start(cmd, registry.StartOptions{})
+	p, err := registry.Start(i, cmd, registry.StartOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -510,7 +510,7 @@ func scriptedRole() {
 	cmd := exec.Command("sh", "-c", os.Getenv("SCRIPT"))
 	cmd.Env = append(os.Environ(), "OWN="+string(i.(*cgroupInstallation).service.tree.Group))
 	cmd.ExtraFiles = []*os.File{os.NewFile(3, "liveness")}
-	p, err := i.Start(cmd, registry.StartOptions{})
+	p, err := registry.Start(i, cmd, registry.StartOptions{})
 	must(err)
 	_ = cmd.ExtraFiles[0].Close()
 	must(waitForLine())
@@ -544,7 +544,7 @@ func TestCgroupRefuses(t *testing.T) {
 	} {
 		cmd := exec.Command("true")
 		cmd.SysProcAttr = attr
-		_, err := i.Start(cmd, registry.StartOptions{})
+		_, err := registry.Start(i, cmd, registry.StartOptions{})
 		if !errors.Is(err, registry.ErrNotPassed) || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: %v, want ErrNotPassed and the field's name", field, err)
 		}
@@ -563,7 +563,7 @@ func TestCgroupRefuses(t *testing.T) {
 		"not found": func() *exec.Cmd { return exec.Command("no-such-program-anywhere") },
 	} {
 		cmd := make()
-		_, got := i.Start(cmd, registry.StartOptions{})
+		_, got := registry.Start(i, cmd, registry.StartOptions{})
 		if want := make().Start(); got == nil || got.Error() != want.Error() || cmd.Process != nil {
 			t.Errorf("%s: %v, want %v", what, got, want)
 		}
@@ -611,7 +611,7 @@ func foreignRole() {
 
 // expectForeign ends the role unless a start is refused for what differs.
 func expectForeign(i registry.Installation, what string) {
-	_, err := i.Start(exec.Command("/bin/true"), registry.StartOptions{})
+	_, err := registry.Start(i, exec.Command("/bin/true"), registry.StartOptions{})
 	if !errors.Is(err, registry.ErrNotPassed) || !strings.Contains(err.Error(), what) {
 		must(fmt.Errorf("start on a thread with another %s: %v", what, err))
 	}
@@ -642,7 +642,7 @@ func noDescriptorsRole() {
 	must(err)
 	i := inst.(*cgroupInstallation)
 	warm := exec.Command("/bin/true") // opens what stays open
-	_, err = i.Start(warm, registry.StartOptions{})
+	_, err = registry.Start(i, warm, registry.StartOptions{})
 	must(err)
 	must(warm.Wait())
 	var lim unix.Rlimit
@@ -660,7 +660,7 @@ func noDescriptorsRole() {
 		before := descriptors(os.Getpid())
 		must(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(top) + 1 + room, Max: lim.Max}))
 		cmd := exec.Command("/bin/true")
-		p, err := i.Start(cmd, registry.StartOptions{})
+		p, err := registry.Start(i, cmd, registry.StartOptions{})
 		must(unix.Setrlimit(unix.RLIMIT_NOFILE, &lim))
 		if err == nil {
 			must(cmd.Wait())
@@ -708,7 +708,7 @@ func TestCgroupStartAtTheLimit(t *testing.T) {
 		t.Skip(err)
 	}
 	cmd := exec.Command("/bin/true")
-	_, err := i.Start(cmd, registry.StartOptions{})
+	_, err := registry.Start(i, cmd, registry.StartOptions{})
 	if !errors.Is(err, unix.EAGAIN) || cmd.Process != nil {
 		t.Errorf("%v, want EAGAIN", err)
 	}
@@ -716,7 +716,7 @@ func TestCgroupStartAtTheLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd = exec.Command("/bin/true")
-	if _, err := i.Start(cmd, registry.StartOptions{}); err != nil {
+	if _, err := registry.Start(i, cmd, registry.StartOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {

@@ -143,7 +143,7 @@ func probeRole() {
 	// That Install says the same, and undoes what it has done, counts as much.
 	if i, err := s.Install(context.Background(), registry.InstallOptions{OutliveParent: true}); err == nil {
 		cmd := exec.Command("/bin/true")
-		_, err := i.Start(cmd, registry.StartOptions{})
+		_, err := registry.Start(i, cmd, registry.StartOptions{})
 		must(err)
 		must(cmd.Wait())
 		must(i.Close(context.Background()))

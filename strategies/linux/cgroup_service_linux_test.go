@@ -83,7 +83,7 @@ func startMany(i registry.Installation, live *os.File, n int) ([]registry.Proces
 			defer func() { <-slots }()
 			cmd := exec.Command("sleep", "1000")
 			cmd.ExtraFiles = []*os.File{live}
-			ps[j], errs[j] = i.Start(cmd, registry.StartOptions{})
+			ps[j], errs[j] = registry.Start(i, cmd, registry.StartOptions{})
 			if errs[j] == nil {
 				go cmd.Wait()
 			}
@@ -459,7 +459,7 @@ func TestCgroupClose(t *testing.T) {
 	if _, err := os.Stat(string(tree)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the cgroup is left: %v", err)
 	}
-	if _, err := i.Start(exec.Command("true"), registry.StartOptions{}); !errors.Is(err, registry.ErrClosed) {
+	if _, err := registry.Start(i, exec.Command("true"), registry.StartOptions{}); !errors.Is(err, registry.ErrClosed) {
 		t.Errorf("Start after Close: %v", err)
 	}
 }
@@ -493,7 +493,7 @@ func TestCgroupConcurrentStarts(t *testing.T) {
 			cmd := exec.Command("sh", "-c", "sleep 1000 & echo $0; exit 3", strconv.Itoa(n))
 			cmd.Stdout = &out
 			cmd.WaitDelay = deadline
-			p, err := i.Start(cmd, registry.StartOptions{})
+			p, err := registry.Start(i, cmd, registry.StartOptions{})
 			if err != nil {
 				t.Error(err)
 				return
@@ -536,7 +536,7 @@ func TestCgroupSpare(t *testing.T) {
 	for range 5 {
 		ahead := spare()
 		cmd := exec.Command("/bin/true")
-		p, err := i.Start(cmd, registry.StartOptions{})
+		p, err := registry.Start(i, cmd, registry.StartOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

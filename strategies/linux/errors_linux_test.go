@@ -142,7 +142,7 @@ func TestStartErrors(t *testing.T) {
 				}
 				a, b := f.make(t), f.make(t)
 				want := plain(a)
-				_, got := i.Start(b, registry.StartOptions{})
+				_, got := registry.Start(i, b, registry.StartOptions{})
 				if chain(want) != chain(got) {
 					t.Errorf("plain:\n%scontained:\n%s", chain(want), chain(got))
 				}
@@ -160,10 +160,10 @@ func TestStartErrors(t *testing.T) {
 func TestAlreadyStarted(t *testing.T) {
 	i := install(t, Subreaper())
 	cmd := exec.Command("/bin/true")
-	if _, err := i.Start(cmd, registry.StartOptions{}); err != nil {
+	if _, err := registry.Start(i, cmd, registry.StartOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := i.Start(cmd, registry.StartOptions{}); err == nil || err.Error() != "exec: already started" {
+	if _, err := registry.Start(i, cmd, registry.StartOptions{}); err == nil || err.Error() != "exec: already started" {
 		t.Errorf("a second start: %v", err)
 	}
 	if err := cmd.Wait(); err != nil {
@@ -197,7 +197,7 @@ func TestFailedStartsLeaveNothing(t *testing.T) {
 					if cmd.Stdin != nil || connect(cmd) != nil {
 						continue
 					}
-					if _, err := i.Start(cmd, registry.StartOptions{}); err == nil {
+					if _, err := registry.Start(i, cmd, registry.StartOptions{}); err == nil {
 						_ = cmd.Wait()
 					}
 				}

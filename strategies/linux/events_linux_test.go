@@ -116,7 +116,7 @@ func underSubreaper(t *testing.T, opts registry.StartOptions) (registry.Process,
 	i := install(t, Subreaper())
 	l := newLiveness(t)
 	cmd := l.tree()
-	p, err := i.Start(cmd, opts)
+	p, err := registry.Start(i, cmd, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	i := install(t, Subreaper())
 	l := newLiveness(t)
 	cmd := l.tree()
-	if _, err := i.Start(cmd, registry.StartOptions{}); err != nil {
+	if _, err := registry.Start(i, cmd, registry.StartOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	l.let()

@@ -36,7 +36,7 @@ func TestExitStateOfKilledProxy(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				p, err := i.Start(cmd, registry.StartOptions{})
+				p, err := registry.Start(i, cmd, registry.StartOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -103,7 +103,7 @@ func TestExitState(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				p, err := i.Start(cmd, registry.StartOptions{})
+				p, err := registry.Start(i, cmd, registry.StartOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -123,7 +123,7 @@ func TestExitState(t *testing.T) {
 	t.Run("supervisor killed", func(t *testing.T) {
 		i := install(t, Subreaper())
 		cmd := exec.Command("sleep", "1000")
-		p, err := i.Start(cmd, registry.StartOptions{})
+		p, err := registry.Start(i, cmd, registry.StartOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestPidfd(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, err := install(t, s).Start(cmd, registry.StartOptions{})
+			p, err := registry.Start(install(t, s), cmd, registry.StartOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -76,7 +76,7 @@ func TestProxyKilledSupervisorStopped(t *testing.T) {
 	i := install(t, Subreaper())
 	l := newLiveness(t)
 	cmd := l.tree()
-	p, err := i.Start(cmd, registry.StartOptions{})
+	p, err := registry.Start(i, cmd, registry.StartOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

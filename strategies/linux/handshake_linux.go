@@ -85,12 +85,6 @@ func (i *supervised) rewrite(cmd *exec.Cmd, spec *supervisor.Spec) (*handshake, 
 	return h, nil
 }
 
-// restore gives cmd back what rewrite took.
-func restore(cmd, before *exec.Cmd) {
-	cmd.Path, cmd.Args, cmd.Dir, cmd.Env = before.Path, before.Args, before.Dir, before.Env
-	cmd.ExtraFiles, cmd.SysProcAttr = before.ExtraFiles, before.SysProcAttr
-}
-
 // start starts the proxy.
 func (h *handshake) start(cmd *exec.Cmd) error {
 	var err error

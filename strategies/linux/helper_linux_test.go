@@ -52,7 +52,7 @@ func install(t testing.TB, s registry.Strategy) registry.Installation {
 // under returns the starter of an installation.
 func under(i registry.Installation) starter {
 	return func(cmd *exec.Cmd) error {
-		_, err := i.Start(cmd, registry.StartOptions{})
+		_, err := registry.Start(i, cmd, registry.StartOptions{})
 		return err
 	}
 }

@@ -22,7 +22,7 @@ func TestIdleHelpersSleep(t *testing.T) {
 		t.Run(s.Describe().Name, func(t *testing.T) {
 			i := install(t, s)
 			idle := exec.Command("sleep", "1000")
-			p, err := i.Start(idle, registry.StartOptions{})
+			p, err := registry.Start(i, idle, registry.StartOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +48,7 @@ func TestIdleHelpersSleep(t *testing.T) {
 			}
 			sleep := func(seconds string) {
 				cmd := exec.Command("sleep", seconds)
-				other, err := i.Start(cmd, registry.StartOptions{})
+				other, err := registry.Start(i, cmd, registry.StartOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}

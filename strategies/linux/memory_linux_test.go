@@ -48,7 +48,7 @@ func scoredServiceRole() {
 	must(err)
 	cmd := exec.Command("sleep", "1000")
 	cmd.Dir = "/"
-	p, err := i.Start(cmd, registry.StartOptions{})
+	p, err := registry.Start(i, cmd, registry.StartOptions{})
 	must(err)
 	pid := p.(*tree).supervisor.PID
 	for end := time.Now().Add(deadline); score(pid) == "700" && time.Now().Before(end); {

@@ -71,7 +71,7 @@ func namespaces(t *testing.T, i registry.Installation, a *syscall.SysProcAttr) m
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := i.Start(cmd, registry.StartOptions{})
+	p, err := registry.Start(i, cmd, registry.StartOptions{})
 	if errors.Is(err, registry.ErrNotPassed) {
 		return nil
 	}

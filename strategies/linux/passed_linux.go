@@ -17,13 +17,7 @@ import (
 )
 
 // specFor describes cmd to the supervisor, or says what cannot be passed.
-func (i *supervised) specFor(cmd *exec.Cmd, opts registry.StartOptions) (*supervisor.Spec, error) {
-	if err := opts.RefuseBreakaway("every backend is a descendant of a supervisor that ends it"); err != nil {
-		return nil, err
-	}
-	if i.initFlags != 0 && opts.OnLeaderExit == registry.LeaderExitLeave {
-		return nil, fmt.Errorf("%w: nothing in a PID namespace can outlive its init, so what the leader leaves cannot be let go; name linux/subreaper", registry.ErrNotPassed)
-	}
+func (i *supervised) specFor(cmd *exec.Cmd, onExit registry.LeaderExit) (*supervisor.Spec, error) {
 	for _, kv := range cmd.Env {
 		if strings.IndexByte(kv, 0) >= 0 {
 			return nil, errNulInEnv
@@ -43,7 +37,7 @@ func (i *supervised) specFor(cmd *exec.Cmd, opts registry.StartOptions) (*superv
 		s.Env = cmd.Environ()
 	}
 	s.Files = 3 + len(cmd.ExtraFiles)
-	s.OnLeaderExit = toldExit(opts.OnLeaderExit)
+	s.OnLeaderExit = toldExit(onExit)
 	s.Ignored = supervisor.IgnoredSignals()
 	if err := passAttr(&s.Attr, cmd.SysProcAttr); err != nil {
 		return nil, err

@@ -439,7 +439,7 @@ func TestRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command("/bin/true")
 			cmd.SysProcAttr = a
-			_, err := i.Start(cmd, registry.StartOptions{})
+			_, err := registry.Start(i, cmd, registry.StartOptions{})
 			var own *registry.Error
 			if !errors.Is(err, registry.ErrNotPassed) || !errors.As(err, &own) || own.Strategy != SubreaperName {
 				t.Fatalf("error %v; want ErrNotPassed in a registry.Error", err)
@@ -487,7 +487,7 @@ func TestStartRestoresFields(t *testing.T) {
 					attr = *cmd.SysProcAttr
 				}
 				want, wantCap := exported(cmd), cap(cmd.ExtraFiles)
-				if _, err := i.Start(cmd, registry.StartOptions{}); err != nil {
+				if _, err := registry.Start(i, cmd, registry.StartOptions{}); err != nil {
 					t.Fatal(err)
 				}
 				got := exported(cmd)

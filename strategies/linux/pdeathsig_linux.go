@@ -52,9 +52,6 @@ func (i *pdeathsigInstallation) Close(ctx context.Context) error {
 }
 
 func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
-	if err := startable(cmd); err != nil {
-		return nil, err
-	}
 	if err := i.backends.Begin("start "+cmd.Path, PdeathsigName); err != nil {
 		return nil, err
 	}
@@ -62,35 +59,26 @@ func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions)
 	fail := func(err error) error {
 		return &registry.Error{Op: "start " + cmd.Path, Strategy: PdeathsigName, Err: err}
 	}
-	if err := opts.RefuseBreakaway("every backend has a parent-death signal"); err != nil {
-		return nil, refuseStart(cmd, fail(err))
+	err := opts.RefuseBreakaway("every backend has a parent-death signal")
+	if err == nil {
+		err = opts.RefuseTerm("it reaches the leader only, and knows nothing of what that leaves; name linux/subreaper")
 	}
-	if err := opts.RefuseTerm("it reaches the leader only, and knows nothing of what that leaves; name linux/subreaper"); err != nil {
-		return nil, refuseStart(cmd, fail(err))
+	if err == nil {
+		err = pdeathsigIsOurs(cmd.SysProcAttr)
 	}
-	if err := pdeathsigIsOurs(cmd.SysProcAttr); err != nil {
-		return nil, refuseStart(cmd, fail(err))
+	if a := cmd.SysProcAttr; err == nil && a != nil && !a.UseCgroupFD && a.PidFD == nil { // with these package syscall uses clone3
+		err = fitsClone(a)
 	}
-	if a := cmd.SysProcAttr; a != nil && !a.UseCgroupFD && a.PidFD == nil { // with these package syscall uses clone3
-		if err := fitsClone(a); err != nil {
-			return nil, refuseStart(cmd, fail(err))
-		}
+	if err != nil {
+		return nil, fail(err)
 	}
 	if err := dirThere(cmd); err != nil {
-		return nil, refuseStart(cmd, err)
+		return nil, err
 	}
-	attr := cmd.SysProcAttr
-	bound := syscall.SysProcAttr{}
-	if attr != nil {
-		bound = *attr
-	}
-	bound.Pdeathsig = syscall.SIGKILL
-	cmd.SysProcAttr = &bound
-	var err error
+	cmd.SysProcAttr = boundAttr(cmd)
 	differs := onThreadAs(func() { err = cmd.Start() })
-	cmd.SysProcAttr = attr
 	if differs != nil {
-		return nil, refuseStart(cmd, fail(fmt.Errorf("%w: %w", registry.ErrNotPassed, differs)))
+		return nil, fail(fmt.Errorf("%w: %w", registry.ErrNotPassed, differs))
 	}
 	if err != nil {
 		return nil, err
@@ -109,6 +97,16 @@ func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions)
 		i.backends.Remove(p)
 	}()
 	return p, nil
+}
+
+// boundAttr returns the attributes of cmd with a parent-death signal.
+func boundAttr(cmd *exec.Cmd) *syscall.SysProcAttr {
+	bound := new(syscall.SysProcAttr)
+	if cmd.SysProcAttr != nil {
+		*bound = *cmd.SysProcAttr
+	}
+	bound.Pdeathsig = syscall.SIGKILL
+	return bound
 }
 
 // pdeathsigIsOurs refuses a parent-death signal that would replace SIGKILL.

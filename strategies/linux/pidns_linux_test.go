@@ -42,7 +42,7 @@ func pidnsSeesRole() {
 	must(err)
 	cmd := exec.Command("sh", "-c", whatIsSeen)
 	cmd.Stdout, cmd.Dir = os.Stdout, "/"
-	_, err = i.Start(cmd, registry.StartOptions{})
+	_, err = registry.Start(i, cmd, registry.StartOptions{})
 	must(err)
 	must(cmd.Wait())
 	must(i.Close(context.Background()))
@@ -80,7 +80,7 @@ func TestPidnsForwardsSignals(t *testing.T) {
 	l := newLiveness(t)
 	cmd := l.carry(exec.Command("sh", "-c", `for s in HUP INT QUIT USR1 USR2 TERM WINCH ALRM; do trap "echo $s >&3" $s; done
 echo ready >&3; while :; do sleep 1000 & wait; done`))
-	p, err := i.Start(cmd, registry.StartOptions{})
+	p, err := registry.Start(i, cmd, registry.StartOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestPidnsReaps(t *testing.T) {
 	defer w.Close()
 	cmd := l.carry(exec.Command("sh", "-c", `n=0; while [ $n -lt 20 ]; do (sh -c "exit 3" &); n=$((n+1)); done; echo made >&3; read x <&4`))
 	cmd.ExtraFiles = append(cmd.ExtraFiles, r)
-	p, err := i.Start(cmd, registry.StartOptions{})
+	p, err := registry.Start(i, cmd, registry.StartOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestPidnsHelpersDie(t *testing.T) {
 			i := needPidns(t)
 			l := newLiveness(t)
 			cmd := l.tree()
-			p, err := i.Start(cmd, registry.StartOptions{})
+			p, err := registry.Start(i, cmd, registry.StartOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -16,12 +16,12 @@ import (
 // run serves a process that exists for cmd alone.
 func (i *supervised) run(ctx context.Context, cmd *exec.Cmd, opts registry.RunOptions) (registry.RunResult, error) {
 	var none registry.RunResult
-	if err := startable(cmd); err != nil {
-		return none, err
+	if i.initFlags != 0 && opts.OnLeaderExit == registry.LeaderExitLeave {
+		return none, i.error("run "+cmd.Path, fmt.Errorf("%w: nothing in a PID namespace can outlive its init, so what the leader leaves cannot be let go; name linux/subreaper", registry.ErrNotPassed))
 	}
-	spec, err := i.specFor(cmd, registry.StartOptions{OnLeaderExit: opts.OnLeaderExit})
+	spec, err := i.specFor(cmd, opts.OnLeaderExit)
 	if err != nil {
-		return none, i.attributeError(cmd.Path, err)
+		return none, i.attributeError("run "+cmd.Path, err)
 	}
 	if cmd.Env == nil && cmd.Dir == "" {
 		spec.Env = supervisor.Environ()

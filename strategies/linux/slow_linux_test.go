@@ -72,7 +72,7 @@ func TestCloseWhileStarting(t *testing.T) {
 					script = "exec sleep 1000"
 				}
 				cmd := l.carry(exec.CommandContext(ctx, "sh", "-c", script))
-				p, err := i.Start(cmd, registry.StartOptions{})
+				p, err := registry.Start(i, cmd, registry.StartOptions{})
 				if err == nil {
 					_ = cmd.Wait()
 					await(t, p)
@@ -112,7 +112,7 @@ func TestContextEndsWhileStarting(t *testing.T) {
 					}
 				}
 				cmd := exec.CommandContext(ctx, "sleep", "1000")
-				if _, err := i.Start(cmd, registry.StartOptions{}); err == nil {
+				if _, err := registry.Start(i, cmd, registry.StartOptions{}); err == nil {
 					_ = cmd.Wait() // the end of the context reached it
 				} else if failed++; !errors.Is(err, context.Canceled) {
 					t.Fatalf("Start: %v, want the context's error", err)
@@ -260,7 +260,7 @@ func TestPidnsDoneIsNotEarly(t *testing.T) {
 	const crowd = 100
 	for range 5 {
 		l := newLiveness(t)
-		p, err := i.Start(l.carry(exec.Command("sh", "-c", "for i in $(seq 100); do sleep 1000 & done; echo all >&3; wait")), registry.StartOptions{})
+		p, err := registry.Start(i, l.carry(exec.Command("sh", "-c", "for i in $(seq 100); do sleep 1000 & done; echo all >&3; wait")), registry.StartOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

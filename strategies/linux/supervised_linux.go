@@ -229,28 +229,20 @@ func (k probeKey) way() string {
 }
 
 func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.Process, error) {
-	if err := startable(cmd); err != nil {
-		return nil, err
-	}
 	if err := i.backends.Begin("start "+cmd.Path, i.strategy); err != nil {
 		return nil, err
 	}
 	defer i.backends.End()
-	if i.initFlags != 0 && toldExit(opts.OnLeaderExit) == supervisor.LeaderExitWait {
-		return nil, refuseStart(cmd, i.error("start "+cmd.Path, fmt.Errorf("%w: cmd.Process, which ends with the leader, takes the PID namespace with it, so what the leader leaves can be neither waited for nor asked to end; name linux/subreaper", registry.ErrNotPassed)))
-	}
-	spec, err := i.specFor(cmd, opts)
+	spec, err := i.admit(cmd, opts)
 	if err != nil {
-		return nil, refuseStart(cmd, i.attributeError(cmd.Path, err))
+		return nil, err
 	}
-	before := *cmd
 	h, err := i.rewrite(cmd, spec)
 	if err != nil {
-		return nil, refuseStart(cmd, err)
+		return nil, err
 	}
-	err = h.start(cmd)
-	restore(cmd, &before)
-	if err != nil {
+	before := *cmd
+	if err := h.start(cmd); err != nil {
 		return nil, err
 	}
 	m, err := h.shake(i.backends.Closing())
@@ -266,11 +258,21 @@ func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.
 	return t, nil
 }
 
+// admit describes cmd to the supervisor, or says what speaks against a start.
+func (i *supervised) admit(cmd *exec.Cmd, opts registry.StartOptions) (*supervisor.Spec, error) {
+	var spec *supervisor.Spec
+	err := i.passable(opts)
+	if err == nil {
+		spec, err = i.specFor(cmd, opts.OnLeaderExit)
+	}
+	return spec, i.attributeError("start "+cmd.Path, err)
+}
+
 // attributeError names the strategy in an error about what cannot be passed,
 // and leaves those that os/exec would have returned as they are.
-func (i *supervised) attributeError(path string, err error) error {
+func (i *supervised) attributeError(op string, err error) error {
 	if errors.Is(err, registry.ErrNotPassed) || errors.Is(err, errors.ErrUnsupported) {
-		return i.error("start "+path, err)
+		return i.error(op, err)
 	}
 	return err
 }

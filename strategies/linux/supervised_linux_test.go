@@ -38,7 +38,7 @@ func TestOnLeaderExit(t *testing.T) {
 				}
 				defer w.Close()
 				cmd.ExtraFiles = append(cmd.ExtraFiles, r)
-				p, err := i.Start(cmd, registry.StartOptions{OnLeaderExit: onExit})
+				p, err := registry.Start(i, cmd, registry.StartOptions{OnLeaderExit: onExit})
 				r.Close()
 				if onExit != registry.LeaderExitKill && s == Pidns() {
 					if !errors.Is(err, registry.ErrNotPassed) {
@@ -94,7 +94,7 @@ func TestKilledLeaderTakesTheTree(t *testing.T) {
 	i := install(t, Subreaper())
 	l := newLiveness(t)
 	cmd := l.tree()
-	p, err := i.Start(cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
+	p, err := registry.Start(i, cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
 	if err != nil {
 		t.Fatal(err)
 	}

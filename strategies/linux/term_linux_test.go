@@ -30,7 +30,7 @@ func TestLeaderExitTerm(t *testing.T) {
 				i := install(t, s)
 				begin := func(cmd *exec.Cmd, opts registry.StartOptions) registry.Process {
 					if by == "start" {
-						p, err := i.Start(cmd, opts)
+						p, err := registry.Start(i, cmd, opts)
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -109,7 +109,7 @@ func TestLeaderExitTermAsksOnce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, err := i.Start(cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitTerm, Grace: time.Hour})
+			p, err := registry.Start(i, cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitTerm, Grace: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,7 +141,7 @@ func TestLeaderExitTermRefused(t *testing.T) {
 				t.Skip(err)
 			}
 			cmd := exec.Command("sh", "-c", "exit 3")
-			_, err := install(t, s).Start(cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitTerm})
+			_, err := registry.Start(install(t, s), cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitTerm})
 			if !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, registry.ErrNotPassed) || cmd.Process != nil {
 				t.Errorf("%v, %v", err, cmd.Process)
 			}

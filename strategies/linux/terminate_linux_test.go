@@ -22,7 +22,7 @@ func TestTerminateLetsNobodyGo(t *testing.T) {
 			i := install(t, s)
 			l := newLiveness(t)
 			cmd := l.carry(exec.Command("sh", "-c", `(trap "" TERM; echo stubborn >&3; exec sleep 1000) & echo leader >&3; exec sleep 1000`))
-			p, err := i.Start(cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitLeave})
+			p, err := registry.Start(i, cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitLeave})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +91,7 @@ func bothKilled(t *testing.T, i registry.Installation) (registry.Process, []proc
 	t.Helper()
 	l := newLiveness(t)
 	cmd := l.carry(exec.Command("sh", "-c", `setsid sh -c "echo daemon >&3; exec sleep 1000" & echo leader >&3; exec sleep 1000`))
-	p, err := i.Start(cmd, registry.StartOptions{})
+	p, err := registry.Start(i, cmd, registry.StartOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

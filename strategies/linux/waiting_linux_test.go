@@ -25,7 +25,7 @@ func waitingOwnerRole() {
 	} else {
 		i, err := s.Install(context.Background(), registry.InstallOptions{})
 		must(err)
-		_, err = i.Start(cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
+		_, err = registry.Start(i, cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
 		must(err)
 	}
 	must(cmd.Wait())

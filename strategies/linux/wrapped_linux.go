@@ -49,9 +49,6 @@ var errNotStarted = errors.New("the wrapped command has not been started yet")
 // wrap changes cmd. prepare, if not nil, adds what the strategy makes for the backend when
 // that is started, and returns what ends it.
 func (i *supervised) wrap(cmd *exec.Cmd, opts registry.StartOptions, b *backends.Set, prepare prepare) (registry.Process, error) {
-	if err := startable(cmd); err != nil {
-		return nil, err
-	}
 	op := "wrap " + cmd.Path
 	if err := b.Begin(op, i.strategy); err != nil {
 		return nil, err
@@ -83,7 +80,7 @@ func (i *supervised) passable(opts registry.StartOptions) error {
 		return err
 	}
 	if i.initFlags != 0 && opts.OnLeaderExit != registry.LeaderExitKill {
-		return fmt.Errorf("%w: a PID namespace ends with its init, so what the leader leaves can be neither waited for nor let go; name linux/subreaper", registry.ErrNotPassed)
+		return fmt.Errorf("%w: a PID namespace ends with its init, so what the leader leaves can be neither waited for, nor asked to end, nor let go; name linux/subreaper", registry.ErrNotPassed)
 	}
 	return nil
 }

@@ -103,17 +103,14 @@ func (b *backend) startSuspended(cmd *exec.Cmd) error {
 	return err
 }
 
-// startWith starts cmd with more creation flags, and leaves its SysProcAttr as
-// it was.
+// startWith starts cmd with more creation flags.
 func startWith(cmd *exec.Cmd, flags uint32) error {
-	callers := cmd.SysProcAttr
 	attr := &syscall.SysProcAttr{}
-	if callers != nil {
-		*attr = *callers
+	if cmd.SysProcAttr != nil {
+		*attr = *cmd.SysProcAttr
 	}
 	attr.CreationFlags |= flags
 	cmd.SysProcAttr = attr
-	defer func() { cmd.SysProcAttr = callers }()
 	return cmd.Start()
 }
 

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/windows"
+
+	"github.com/seed329817d7/contain/registry"
 )
 
 // procThreadAttributeJobList is PROC_THREAD_ATTRIBUTE_JOB_LIST (Windows 10), which
@@ -63,8 +65,8 @@ func (b *backend) born(cmd *exec.Cmd) (bool, error) {
 	if err != nil {
 		return false, errors.Join(fmt.Errorf("open PID %d, which was started: %w", b.pid, err), b.Kill())
 	}
+	_ = registry.Refuse(cmd, errStarted) // exec.Cmd does not know, and would start it again
 	cmd.Process = process
-	cmd.Err = errStarted // exec.Cmd does not know, and would start it again
 	return true, nil
 }
 

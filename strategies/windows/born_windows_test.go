@@ -39,7 +39,7 @@ func TestBorn(t *testing.T) {
 		oldIn, oldOut := os.Stdin, os.Stdout
 		os.Stdin, os.Stdout = stdin, w
 		cmd.Stdin, cmd.Stdout = os.Stdin, os.Stdout
-		p, err := in.Start(cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
+		p, err := registry.Start(in, cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
 		os.Stdin, os.Stdout = oldIn, oldOut
 		w.Close()
 		stdin.Close()
@@ -80,7 +80,7 @@ func TestBornElseSuspended(t *testing.T) {
 			}
 		})
 		cmd := role("exit")
-		p, err := in.Start(cmd, registry.StartOptions{})
+		p, err := registry.Start(in, cmd, registry.StartOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +91,7 @@ func TestBornElseSuspended(t *testing.T) {
 		if err := in.Close(ctx()); err != nil {
 			t.Error(err)
 		}
-		if _, err := in.Start(role("exit"), registry.StartOptions{}); err == nil {
+		if _, err := registry.Start(in, role("exit"), registry.StartOptions{}); err == nil {
 			t.Error("a start after Close")
 		}
 	})

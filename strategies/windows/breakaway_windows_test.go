@@ -20,7 +20,7 @@ func releaser() {
 	in := must(Job().Install(ctx(), registry.InstallOptions{}))
 	cmd := role("node", envDepth+"=1")
 	cmd.Stdout = os.Stdout
-	p := must(in.Start(cmd, registry.StartOptions{Breakaway: os.Getenv(envOwner) != "contained"}))
+	p := must(registry.Start(in, cmd, registry.StartOptions{Breakaway: os.Getenv(envOwner) != "contained"}))
 	bufio.NewReader(os.Stdin).ReadString('\n')
 	if os.Getenv(envOwner) == "closes" {
 		must(0, p.Kill())
@@ -65,7 +65,7 @@ func TestBreakawayProcess(t *testing.T) {
 		_, stdout, started := pipes(t, cmd)
 		attr := &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
 		cmd.SysProcAttr = attr
-		p, err := in.Start(cmd, registry.StartOptions{Breakaway: true})
+		p, err := registry.Start(in, cmd, registry.StartOptions{Breakaway: true})
 		started()
 		if err != nil {
 			t.Fatal(err)
@@ -96,7 +96,7 @@ func TestBreakawayRefused(t *testing.T) {
 		in := mustInstall(t)
 		cmd := role("node")
 		_, stdout, started := pipes(t, cmd)
-		_, err := in.Start(cmd, registry.StartOptions{Breakaway: true})
+		_, err := registry.Start(in, cmd, registry.StartOptions{Breakaway: true})
 		started()
 		wantErrors(t, err, errors.ErrUnsupported)
 		if line, err := stdout.ReadString('\n'); err == nil {
@@ -116,7 +116,7 @@ func TestBreakawayRefusedAlreadyInJob(t *testing.T) {
 		replace(t, func(*system) {})
 		refuseSelf()
 		in := mustInstall(t)
-		_, err := in.Start(role("node"), registry.StartOptions{Breakaway: true})
+		_, err := registry.Start(in, role("node"), registry.StartOptions{Breakaway: true})
 		wantErrors(t, err, errors.ErrUnsupported, windows.ERROR_ACCESS_DENIED)
 	})
 }

@@ -154,7 +154,7 @@ func owner() {
 		case "install":
 			in := must(Job().Install(ctx(), registry.InstallOptions{}))
 			start = func(cmd *exec.Cmd) error {
-				_, err := in.Start(cmd, registry.StartOptions{})
+				_, err := registry.Start(in, cmd, registry.StartOptions{})
 				return err
 			}
 		}
@@ -304,7 +304,7 @@ func startTree(t *testing.T, in registry.Installation, cmd *exec.Cmd, opts regis
 	if in == nil {
 		err = cmd.Start()
 	} else {
-		b.p, err = in.Start(cmd, opts)
+		b.p, err = registry.Start(in, cmd, opts)
 	}
 	started()
 	if err != nil {

@@ -252,7 +252,7 @@ func TestConcurrentStarts(t *testing.T) {
 			wg.Go(func() {
 				for range 3 {
 					cmd := role("exit")
-					p, err := in.Start(cmd, registry.StartOptions{})
+					p, err := registry.Start(in, cmd, registry.StartOptions{})
 					if err != nil {
 						t.Error(err)
 						return
@@ -271,7 +271,7 @@ func TestConcurrentStarts(t *testing.T) {
 		for range 4 {
 			wg.Go(func() {
 				for {
-					p, err := in.Start(role("node"), registry.StartOptions{})
+					p, err := registry.Start(in, role("node"), registry.StartOptions{})
 					if errors.Is(err, registry.ErrClosed) {
 						return
 					}
@@ -449,7 +449,7 @@ func TestStartFails(t *testing.T) {
 				tt.change(&sys)
 				cmd := role("exit")
 				_, stdout, started := pipes(t, cmd)
-				p, err := in.Start(cmd, registry.StartOptions{})
+				p, err := registry.Start(in, cmd, registry.StartOptions{})
 				started()
 				if p != nil {
 					t.Error("there is a process")
@@ -485,16 +485,16 @@ func TestStartErrorsAreExecs(t *testing.T) {
 		}
 		for _, path := range []string{`C:\no\such\program.exe`, "no-such-program", notProgram} {
 			want := exec.Command(path).Start()
-			_, err := in.Start(exec.Command(path), registry.StartOptions{})
+			_, err := registry.Start(in, exec.Command(path), registry.StartOptions{})
 			if want == nil || err == nil || err.Error() != want.Error() {
 				t.Errorf("%s: %v, want %v", path, err, want)
 			}
 		}
 		cmd := role("exit")
-		if _, err := in.Start(cmd, registry.StartOptions{}); err != nil {
+		if _, err := registry.Start(in, cmd, registry.StartOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := in.Start(cmd, registry.StartOptions{}); err == nil {
+		if _, err := registry.Start(in, cmd, registry.StartOptions{}); err == nil {
 			t.Error("started twice")
 		}
 		if cmd.Start() == nil {
@@ -512,7 +512,7 @@ func TestAttributes(t *testing.T) {
 		for _, flag := range []uint32{windows.CREATE_SUSPENDED, windows.CREATE_BREAKAWAY_FROM_JOB} {
 			cmd := role("exit")
 			cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: flag}
-			_, err := in.Start(cmd, registry.StartOptions{})
+			_, err := registry.Start(in, cmd, registry.StartOptions{})
 			wantErrors(t, err, registry.ErrNotPassed)
 			if cmd.Process != nil {
 				t.Error("it was started")
@@ -522,7 +522,7 @@ func TestAttributes(t *testing.T) {
 		attr := &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP, HideWindow: true}
 		before := *attr
 		cmd.SysProcAttr = attr
-		p, err := in.Start(cmd, registry.StartOptions{})
+		p, err := registry.Start(in, cmd, registry.StartOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -560,7 +560,7 @@ func TestNoHandleLeak(t *testing.T) {
 			if i%2 == 0 { // with a pipe it is not born in its job
 				cmd.Stdout = io.Discard
 			}
-			p, err := in.Start(cmd, registry.StartOptions{})
+			p, err := registry.Start(in, cmd, registry.StartOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -657,7 +657,7 @@ func TestBreakaway(t *testing.T) {
 			stdin, stdout, started := pipes(t, cmd)
 			var err error
 			if contained {
-				_, err = in.Start(cmd, registry.StartOptions{})
+				_, err = registry.Start(in, cmd, registry.StartOptions{})
 			} else {
 				err = cmd.Start() // the service's own: allowed
 			}
@@ -689,7 +689,7 @@ func TestMembers(t *testing.T) {
 		const width = 20
 		cmd := role("node", envDepth+"=2", envWidth+"="+fmt.Sprint(width))
 		_, stdout, started := pipes(t, cmd)
-		p, err := mustInstall(t).Start(cmd, registry.StartOptions{})
+		p, err := registry.Start(mustInstall(t), cmd, registry.StartOptions{})
 		started()
 		if err != nil {
 			t.Fatal(err)
@@ -764,7 +764,7 @@ func console() {
 	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
 	r, w := must2(os.Pipe())
 	cmd.Stdout = w
-	p := must(in.Start(cmd, registry.StartOptions{}))
+	p := must(registry.Start(in, cmd, registry.StartOptions{}))
 	must(bufio.NewReader(r).ReadString('\n'))
 	if err := p.Terminate(); err != nil {
 		fmt.Println("terminate:", err)

@@ -35,7 +35,7 @@ func TestPackaged(t *testing.T) {
 		in := mustInstall(t)
 		start := func(path, dir string, breakaway bool) error {
 			cmd := roleOf(&exec.Cmd{Path: path, Args: []string{path}, Dir: dir}, "exit")
-			_, err := in.Start(cmd, registry.StartOptions{Breakaway: breakaway})
+			_, err := registry.Start(in, cmd, registry.StartOptions{Breakaway: breakaway})
 			if err == nil {
 				_ = cmd.Wait()
 			} else if cmd.Process != nil {

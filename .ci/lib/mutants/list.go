@@ -167,9 +167,12 @@ var mutants = []mutant{
 	{"a context that is done cuts Close short", "app/containment/containment.go",
 		"	if ctx.Err() != nil {\n		var cancel", "	if false {\n		var cancel",
 		"./app/containment", "^TestClose"},
-	{"a refused start leaves its pipes open", "app/containment/containment.go",
+	{"a refused start leaves its pipes open", "registry/start.go",
 		"		_ = cmd.Start() // fails", "		// fails",
 		"./app/containment", "^TestRefusedStartClosesPipes$"},
+	{"a command is not given back as it was", "registry/start.go",
+		"	cmd.Path, cmd.Args, cmd.Dir, cmd.Env = before", "	_, cmd.Args, cmd.Dir, cmd.Env = before",
+		linux, "^TestStartRestoresFields$"},
 	// macOS, over a simulated kernel.
 	{"a process whose parents are gone has no line", "strategies/darwin/internal/walk/tree.go",
 		"t.lineage[p.Unique] || t.lineage[p.Parent] || p.ParentVersion != 0 && t.versions[p.ParentVersion]", "t.lineage[p.Unique]",

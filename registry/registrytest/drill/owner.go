@@ -173,7 +173,7 @@ func (o *owner) startCmd() (int, error) {
 		}
 		return o.cmd.Process.Pid, nil
 	}
-	p, err := o.installation.Start(o.cmd, registry.StartOptions{})
+	p, err := registry.Start(o.installation, o.cmd, registry.StartOptions{})
 	if err != nil {
 		return 0, err
 	}
@@ -223,7 +223,7 @@ func playOuter(s *script, own []registry.Strategy) {
 	in, err := outer.Install(context.Background(), registry.InstallOptions{})
 	check("install the outer strategy", err)
 	untilReleased(s.startOwner(func(cmd *exec.Cmd) error {
-		_, err := in.Start(cmd, registry.StartOptions{})
+		_, err := registry.Start(in, cmd, registry.StartOptions{})
 		return err
 	}))
 }

@@ -107,7 +107,7 @@ func (i *installation) Close(ctx context.Context) error { return i.backends.Clos
 // orderFor describes cmd to the supervisor, or says what cannot be passed.
 // Errors that os/exec would have returned are returned as they are.
 func (i *installation) orderFor(cmd *exec.Cmd, opts registry.StartOptions) (*entry.Order, error) {
-	if err := startable(cmd); err != nil {
+	if err := executable(cmd); err != nil {
 		return nil, err
 	}
 	contract := registry.BrokerContract()
@@ -136,17 +136,10 @@ func (i *installation) orderFor(cmd *exec.Cmd, opts registry.StartOptions) (*ent
 	return o, nil
 }
 
-// startable returns the errors that exec.Cmd.Start would return at once. What
-// is found missing later has already taken from cmd.Stdin.
-func startable(cmd *exec.Cmd) error {
-	switch {
-	case cmd.Err != nil:
-		return cmd.Err
-	case cmd.Process != nil:
-		return errors.New("exec: already started")
-	case cmd.Path == "":
-		return errors.New("exec: no command")
-	case cmd.SysProcAttr != nil || cmd.Dir != "": // only the leader can tell
+// executable returns the error of exec.Cmd.Start for a program that is missing. What is
+// found missing later has already taken from cmd.Stdin.
+func executable(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr != nil || cmd.Dir != "" { // only the leader can tell
 		return nil
 	}
 	if err := unix.Access(cmd.Path, unix.X_OK); err != nil {
@@ -188,7 +181,7 @@ func passAttr(to *supervisor.Attr, cmd *exec.Cmd) error {
 // exec'd. By then the owner is watched.
 func (i *installation) launch(cmd *exec.Cmd, order *entry.Order) (*backend, error) {
 	fail := func(err error) error {
-		return i.failed("start "+cmd.Path, fmt.Errorf("%w: %w", registry.ErrSupervisor, err))
+		return i.failed("start "+order.Spec.Path, fmt.Errorf("%w: %w", registry.ErrSupervisor, err))
 	}
 	channel, theirs, err := entry.NewChannel()
 	if err != nil {
@@ -229,14 +222,11 @@ func abandon(cmd *exec.Cmd) {
 	cmd.Process, cmd.ProcessState = nil, nil
 }
 
-// startProxy starts cmd with another program in it, and gives cmd back what it
-// took. The proxy leads a process group, so that signals of the service's group
-// and terminal are the leader's, who is in that one.
+// startProxy starts cmd with another program in it. The proxy leads a process group,
+// so that signals of the service's group and terminal are the leader's, who is in
+// that one.
 func (i *installation) startProxy(cmd *exec.Cmd, channel *os.File) error {
-	path, args, env, dir, extra, attr := cmd.Path, cmd.Args, cmd.Env, cmd.Dir, cmd.ExtraFiles, cmd.SysProcAttr
-	defer func() {
-		cmd.Path, cmd.Args, cmd.Env, cmd.Dir, cmd.ExtraFiles, cmd.SysProcAttr = path, args, env, dir, extra, attr
-	}()
+	extra := cmd.ExtraFiles
 	cmd.Path, cmd.Args, cmd.Dir = i.executable, []string{i.table.Argv0()}, ""
 	cmd.Env = entry.Environ(3 + len(extra))
 	cmd.ExtraFiles = append(append(make([]*os.File, 0, len(extra)+1), extra...), channel)
