@@ -48,7 +48,7 @@ func startOutside(cmd *exec.Cmd, bound registry.Cleanup) (registry.Process, erro
 func (b *backend) release() error {
 	held, err := sys.inJob(b.leader, 0)
 	if err != nil {
-		return fmt.Errorf("IsProcessInJob of PID %d: %w", b.pid, err)
+		return fmt.Errorf("PID %d: %w", b.pid, err)
 	}
 	if held {
 		return fmt.Errorf("a job around that of this process does not allow breakaway, so PID %d would end with that job and was ended at once; start this process outside of it: %w", b.pid, errors.ErrUnsupported)

@@ -80,7 +80,10 @@ func namePtr(name string) (*uint16, error) {
 func Contains(process, job windows.Handle) (bool, error) {
 	var in int32
 	err := Call(procIsProcessInJob, uintptr(process), uintptr(job), uintptr(unsafe.Pointer(&in)))
-	return in != 0, err
+	if err != nil {
+		return false, fmt.Errorf("IsProcessInJob: %w", err)
+	}
+	return in != 0, nil
 }
 
 // Active returns the number of processes that have not exited.

@@ -9,9 +9,9 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/windows"
-)
 
-var procIsProcessInJob = windows.NewLazySystemDLL("kernel32.dll").NewProc("IsProcessInJob")
+	job "github.com/seed329817d7/contain/strategies/windows"
+)
 
 // What enclosingJob.Breakaway says.
 const (
@@ -46,7 +46,7 @@ var jobLimits = []struct {
 // findEnclosing looks at the jobs that this process was started in.
 func findEnclosing() *enclosingJob {
 	e := &enclosingJob{Breakaway: breakawayUnknown, Limits: []string{}}
-	in, err := inAnyJob(windows.CurrentProcess())
+	in, err := job.InAnyJob(windows.CurrentProcess())
 	if err != nil {
 		e.Reason = err.Error()
 		return e
@@ -72,15 +72,6 @@ func findEnclosing() *enclosingJob {
 		e.Reason += err.Error()
 	}
 	return e
-}
-
-// inAnyJob reports whether the process is in a job.
-func inAnyJob(process windows.Handle) (bool, error) {
-	var in int32
-	if ok, _, err := procIsProcessInJob.Call(uintptr(process), 0, uintptr(unsafe.Pointer(&in))); ok == 0 {
-		return false, fmt.Errorf("IsProcessInJob: %w", err)
-	}
-	return in != 0, nil
 }
 
 // ownLimits returns the limits of the innermost job of this process.
@@ -127,7 +118,7 @@ func tryBreakaway() (string, error) {
 		return breakawayUnknown, fmt.Errorf("try to break away: %w", err)
 	}
 	var in bool
-	handleErr := cmd.Process.WithHandle(func(h uintptr) { in, err = inAnyJob(windows.Handle(h)) })
+	handleErr := cmd.Process.WithHandle(func(h uintptr) { in, err = job.InAnyJob(windows.Handle(h)) })
 	killErr := cmd.Process.Kill()
 	if killErr == nil {
 		_ = cmd.Wait() // its error says that we killed it

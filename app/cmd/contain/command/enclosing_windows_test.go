@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/windows"
+
+	job "github.com/seed329817d7/contain/strategies/windows"
 )
 
 // envEnclosed has this test binary put itself into a job with these limits, or
@@ -27,7 +29,7 @@ func TestEnclosingJob(t *testing.T) {
 		fmt.Printf("found %s\n", text)
 		return
 	}
-	if in, err := inAnyJob(windows.CurrentProcess()); in || err != nil {
+	if in, err := job.InAnyJob(windows.CurrentProcess()); in || err != nil {
 		t.Skipf("this process is in a job of somebody else's (%v, %v)", in, err)
 	}
 	for jobs, want := range map[string]enclosingJob{

@@ -6,19 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"strings"
 
 	"github.com/seed329817d7/contain/app/cmd/contain/internal/plain"
 	"github.com/seed329817d7/contain/registry"
 )
 
-// The exit codes of contain itself, as those of nohup, env and timeout (POSIX,
-// "Exit Status" of env; GNU coreutils manual, "timeout invocation").
+// See package plain, which needs them first.
 const (
 	ExitFailure       = plain.ExitFailure
-	ExitNotExecutable = 126
-	ExitNotFound      = 127
+	ExitNotExecutable = plain.ExitNotExecutable
+	ExitNotFound      = plain.ExitNotFound
 	ExitSignalBase    = plain.ExitSignalBase
 )
 
@@ -78,16 +76,14 @@ func OneLine(err error) string {
 // ErrNoStatus: the command ended, and how is not known.
 var ErrNoStatus = errors.New("the command's exit status is not known")
 
-// ExitLike returns the error that makes contain exit as its command did. On
-// Windows os.Exit takes all 32 bits of a code.
+// ExitLike returns the error that makes contain exit as its command did.
 func ExitLike(r registry.RunResult) error {
+	code, known := plain.ExitCode(r.ExitCode, r.Signal)
 	switch {
-	case r.Signal > 0:
-		return &ExitError{Code: ExitSignalBase + r.Signal}
-	case r.ExitCode < 0 && runtime.GOOS != "windows":
-		return &ExitError{Code: ExitFailure, Err: ErrNoStatus}
-	case r.ExitCode != 0:
-		return &ExitError{Code: r.ExitCode}
+	case !known:
+		return &ExitError{Code: code, Err: ErrNoStatus}
+	case code != 0:
+		return &ExitError{Code: code}
 	}
 	return nil
 }

@@ -65,9 +65,12 @@ func run(args, env []string) (code int, ended bool) {
 		return 0, false
 	case r.Left: // there is nobody to tell: the streams have been given up
 		return ExitFailure, true
-	case r.Status.Signaled():
-		DieOfInterrupt(int(r.Status.Signal()))
-		return ExitSignalBase + int(r.Status.Signal()), true
 	}
-	return r.Status.ExitStatus(), true
+	code, signal := r.Status.ExitStatus(), 0
+	if r.Status.Signaled() {
+		signal = int(r.Status.Signal())
+		DieOfInterrupt(signal)
+	}
+	code, _ = ExitCode(code, signal)
+	return code, true
 }
