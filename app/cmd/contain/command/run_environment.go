@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,26 +11,14 @@ import (
 	"github.com/seed329817d7/contain/app/cmd/contain/internal/plain"
 )
 
-// environmentFlags are the flags of contain run that the environment may give
-// as CONTAIN_NAME. A list holds its values separated by commas or white space.
-var environmentFlags = []struct {
-	name  string
-	list  bool
-	rival string // a flag that contradicts this one
-}{
-	{name: "strategy", rival: "best-effort"},
-	{name: "require", list: true},
-	{name: "best-effort", rival: "strategy"},
-	{name: "grace"},
-	{name: "die-with-parent"},
-	{name: "on-exit"},
-	{name: "signal"},
-	{name: "group"},
-	{name: "rewrite", list: true},
-	{name: "exit-map", list: true},
-	{name: "verbose", rival: "quiet"},
-	{name: "quiet", rival: "verbose"},
-	{name: "report"},
+// lists are the flags of contain run whose variable holds values separated by commas or
+// white space.
+var lists = []string{"require", "rewrite", "exit-map"}
+
+// rivals are the flags that contradict each other.
+var rivals = map[string]string{
+	"strategy": "best-effort", "best-effort": "strategy",
+	"verbose": "quiet", "quiet": "verbose",
 }
 
 // source is what the user knows a flag's value by.
@@ -49,8 +38,8 @@ func (f *runFlags) takeEnvironment(cmd *cobra.Command) error {
 		flag := cmd.Flags().Lookup(name)
 		return flag != nil && flag.Changed && !f.fromEnv[name] && flag.Value.String() != "false"
 	}
-	for _, e := range environmentFlags {
-		name := plain.Variable(e.name)
+	for _, given := range plain.Flags {
+		name := plain.Variable(given)
 		text, set := os.LookupEnv(name)
 		if !set {
 			continue
@@ -58,26 +47,26 @@ func (f *runFlags) takeEnvironment(cmd *cobra.Command) error {
 		if err := os.Unsetenv(name); err != nil {
 			return fmt.Errorf("take %s out of CMD's environment: %w", name, err)
 		}
-		flag := cmd.Flags().Lookup(e.name)
-		if flag.Changed || byFlag(e.rival) {
+		flag := cmd.Flags().Lookup(given)
+		if flag.Changed || byFlag(rivals[given]) {
 			continue
 		}
 		values := []string{text}
-		if e.list {
+		if slices.Contains(lists, given) {
 			values = strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(", \t\n", r) })
 		}
 		if strings.TrimSpace(text) == "" || len(values) == 0 {
-			return usageError(cmd, "the environment variable %s is empty; unset it, or give it a value as for --%s", name, e.name)
+			return usageError(cmd, "the environment variable %s is empty; unset it, or give it a value as for --%s", name, given)
 		}
 		for _, value := range values {
 			if err := flag.Value.Set(value); err != nil {
-				return usageError(cmd, "the environment variable %s is %q, no value for --%s: %v", name, text, e.name, err)
+				return usageError(cmd, "the environment variable %s is %q, no value for --%s: %v", name, text, given, err)
 			}
 		}
 		if f.fromEnv == nil {
 			f.fromEnv = map[string]bool{}
 		}
-		flag.Changed, f.fromEnv[e.name] = true, true
+		flag.Changed, f.fromEnv[given] = true, true
 	}
 	return nil
 }
