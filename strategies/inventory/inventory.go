@@ -36,7 +36,32 @@ type Containment struct {
 	Processes int
 	Age       time.Duration
 
-	stop func(ctx context.Context, grace time.Duration) (left int, err error)
+	members func() ([]Member, error)
+	stop    func(ctx context.Context, grace time.Duration) (left int, err error)
+}
+
+// Member is a process of a containment.
+type Member struct {
+	Process
+	// Parent is the PID of its parent, which need not be a member.
+	Parent int
+	Age    time.Duration
+	// Memory is what it holds of the machine's, in bytes: VmRSS, proc_pid_status(5); on
+	// Windows its working set. It is 0 if the caller may not see that.
+	Memory uint64
+}
+
+// Members returns who is alive of c, which [List] has returned, oldest first, and nobody
+// that contain itself runs beside them.
+func (c Containment) Members() ([]Member, error) {
+	if c.members == nil {
+		return nil, fmt.Errorf("list the processes of containment %q: %w: List has not returned it", c.ID, errors.ErrUnsupported)
+	}
+	found, err := c.members()
+	if err != nil {
+		return nil, fmt.Errorf("list the processes of containment %s: %w", c.ID, err)
+	}
+	return found, nil
 }
 
 // List returns the containments that the caller may see, oldest first.

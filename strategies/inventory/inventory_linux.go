@@ -63,11 +63,9 @@ func list() ([]Containment, error) {
 		return nil, err
 	}
 	s := snapshot{table: table, byPID: make(map[int]proctree.Process)}
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
-		return nil, os.NewSyscallError("clock_gettime", err)
+	if s.now, err = sinceBoot(); err != nil {
+		return nil, err
 	}
-	s.now = time.Duration(now.Nano())
 	for _, p := range table {
 		s.byPID[p.PID] = p
 	}
@@ -88,10 +86,25 @@ func list() ([]Containment, error) {
 	slices.SortFunc(found, func(a, b *tracked) int { return older(a.anchor, b.anchor) })
 	list := make([]Containment, len(found))
 	for i, c := range found {
-		c.Containment.stop = c.end
+		c.Containment.stop, c.Containment.members = c.end, c.list
 		list[i] = c.Containment
 	}
 	return list, nil
+}
+
+// sinceBoot is the clock of proctree.Process.Start.
+func sinceBoot() (time.Duration, error) {
+	var now unix.Timespec
+	err := os.NewSyscallError("clock_gettime", unix.ClockGettime(unix.CLOCK_BOOTTIME, &now))
+	return time.Duration(now.Nano()), err
+}
+
+// tick is USER_HZ, proc_pid_stat(5): 100 on every architecture that Go has.
+const tick = time.Second / 100
+
+// age is how long ago p was started.
+func age(now time.Duration, p proctree.Process) time.Duration {
+	return max(0, now-time.Duration(p.Start)*tick)
 }
 
 // once drops what is listed twice: two owners in different PID namespaces may have
@@ -237,13 +250,12 @@ func first(ps []proctree.Process, parent int) (proctree.Process, bool) {
 }
 
 func (s *snapshot) containment(strategy string, owner, anchor, leader proctree.Process, n int) *tracked {
-	const tick = time.Second / 100 // USER_HZ, proc_pid_stat(5): 100 on every architecture that Go has
 	return &tracked{
 		Containment: Containment{
 			ID: id(anchor), Strategy: strategy, Processes: n,
 			Owner:  Process{owner.PID, owner.Name},
 			Leader: Process{leader.PID, leader.Name},
-			Age:    max(0, s.now-time.Duration(anchor.Start)*tick),
+			Age:    age(s.now, anchor),
 		},
 		anchor: anchor, leader: leader,
 	}
@@ -331,6 +343,32 @@ func inGroup(g string) (found []proctree.Process, err error) {
 		}
 	}
 	return found, err
+}
+
+// list is the work of Members.
+func (c *tracked) list() ([]Member, error) {
+	found, err := c.members()
+	if err != nil {
+		return nil, err
+	}
+	now, err := sinceBoot()
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(found, older)
+	var members []Member
+	for _, p := range found {
+		if c.proxy.PID != 0 && p.Same(c.anchor) {
+			continue
+		}
+		m := Member{Process: Process{p.PID, p.Name}, Parent: p.PPID, Age: age(now, p)}
+		if words := proctree.Status(p.PID, "VmRSS"); len(words) == 2 && words[1] == "kB" {
+			kib, _ := strconv.ParseUint(words[0], 10, 64)
+			m.Memory = kib << 10
+		}
+		members = append(members, m)
+	}
+	return members, nil
 }
 
 // end is Stop's work.

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -163,6 +164,7 @@ func look(path string, name jobobject.Name) (Containment, bool) {
 		}
 	}
 	c.Age = max(0, time.Since(oldest))
+	c.members = func() ([]Member, error) { return jobMembers(path) }
 	c.stop = func(ctx context.Context, _ time.Duration) (int, error) { return stopJob(ctx, path) }
 	return c, c.Processes > 0
 }
@@ -196,6 +198,41 @@ func memberOf(job windows.Handle, pid uint32) (p Process, created time.Time, ok 
 	}
 	created, err = jobobject.Created(h)
 	return process(h, pid), created, err == nil
+}
+
+// jobMembers is the work of Members.
+func jobMembers(path string) ([]Member, error) {
+	job, err := jobobject.Open(path, jobQuery)
+	if errors.Is(err, windows.ERROR_FILE_NOT_FOUND) {
+		return nil, nil // it has ended
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open its job: %w", err)
+	}
+	defer windows.CloseHandle(job)
+	pids, err := jobobject.ProcessIDs(job)
+	if err != nil {
+		return nil, err
+	}
+	parents, err := jobobject.Parents()
+	if err != nil {
+		return nil, err
+	}
+	var members []Member
+	for _, pid := range pids {
+		p, created, ok := memberOf(job, pid)
+		if !ok {
+			continue
+		}
+		m := Member{Process: p, Parent: int(parents[pid]), Age: max(0, time.Since(created))}
+		if h, err := windows.OpenProcess(windows.PROCESS_QUERY_INFORMATION, false, pid); err == nil {
+			m.Memory = jobobject.WorkingSet(h)
+			_ = windows.CloseHandle(h)
+		}
+		members = append(members, m)
+	}
+	slices.SortFunc(members, func(a, b Member) int { return cmp.Compare(b.Age, a.Age) })
+	return members, nil
 }
 
 func process(h windows.Handle, pid uint32) Process {

@@ -13,6 +13,7 @@ var (
 	kernel32                      = windows.NewLazySystemDLL("kernel32.dll")
 	procCreateJobObject           = kernel32.NewProc("CreateJobObjectW")
 	procOpenJobObject             = kernel32.NewProc("OpenJobObjectW")
+	procGetProcessMemoryInfo      = kernel32.NewProc("K32GetProcessMemoryInfo")
 	procIsProcessInJob            = kernel32.NewProc("IsProcessInJob")
 	procQueryInformationJobObject = kernel32.NewProc("QueryInformationJobObject")
 )
@@ -141,6 +142,42 @@ func ImageName(process windows.Handle) string {
 		return ""
 	}
 	return windows.UTF16ToString(path[:size])
+}
+
+// Parents returns the PID of every process's parent, which may have ended and its number
+// be another's by now.
+func Parents() (map[uint32]uint32, error) {
+	table, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPPROCESS, 0)
+	if err != nil {
+		return nil, fmt.Errorf("CreateToolhelp32Snapshot: %w", err)
+	}
+	defer windows.CloseHandle(table)
+	parents := make(map[uint32]uint32)
+	entry := windows.ProcessEntry32{Size: uint32(unsafe.Sizeof(windows.ProcessEntry32{}))}
+	for err = windows.Process32First(table, &entry); err == nil; err = windows.Process32Next(table, &entry) {
+		parents[entry.ProcessID] = entry.ParentProcessID
+	}
+	if err != windows.ERROR_NO_MORE_FILES {
+		return nil, fmt.Errorf("Process32Next: %w", err)
+	}
+	return parents, nil
+}
+
+// WorkingSet returns how many bytes of memory a process has, 0 if that cannot be read.
+// https://learn.microsoft.com/windows/win32/api/psapi/ns-psapi-process_memory_counters
+func WorkingSet(process windows.Handle) uint64 {
+	counters := struct {
+		size, pageFaults               uint32
+		peakWorkingSet, workingSet     uintptr
+		peakPagedPool, pagedPool       uintptr
+		peakNonPagedPool, nonPagedPool uintptr
+		pagefile, peakPagefile         uintptr
+	}{}
+	counters.size = uint32(unsafe.Sizeof(counters))
+	if Call(procGetProcessMemoryInfo, uintptr(process), uintptr(unsafe.Pointer(&counters)), uintptr(counters.size)) != nil {
+		return 0
+	}
+	return uint64(counters.workingSet)
 }
 
 // Exited reports whether a process has ended.

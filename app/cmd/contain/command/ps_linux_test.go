@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -154,6 +155,55 @@ func TestPsService(t *testing.T) {
 			t.Errorf("after the end of %s there is %+v", rows[0].ID, left)
 		}
 	})
+}
+
+// TestPsMembers: the processes are those that the command has, with their parents and
+// their memory, and without contain's own.
+func TestPsMembers(t *testing.T) {
+	eachSetting(t, func(t *testing.T, s *setting) {
+		s.t = t
+		p := start(t, s.run("--", "sh", "-c", "sleep 300 & echo up; read line; kill $!"))
+		p.expect("up")
+		eventually(t, "the tree has shell and sleep", func() bool {
+			out, err := s.command(s.bin, "ps", "--tree", "-o", "json").Output()
+			var answer struct{ Containments []psRow }
+			if err == nil {
+				err = json.Unmarshal(out, &answer)
+			}
+			if err != nil {
+				t.Fatalf("contain ps: %v %s", err, out)
+			}
+			for _, r := range answer.Containments {
+				if r.Owner.PID != p.cmd.Process.Pid {
+					continue
+				}
+				m := r.Members
+				return r.Processes == 2 && len(m) == 2 && m[0].Name == "sh" && m[1].Name == "sleep" && m[1].Parent == m[0].PID && m[0].Memory > 100<<10 && m[1].Memory > 100<<10
+			}
+			return false
+		})
+	})
+}
+
+// TestPsWatch: it shows a tree on a terminal, again and again, until it is interrupted,
+// which is no failure; the terminal is then as it was. Elsewhere it is refused.
+func TestPsWatch(t *testing.T) {
+	s := &setting{t: t, bin: containBinary(t)}
+	out, err := s.command(s.bin, "ps", "--watch").CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != launch.ExitFailure || !strings.Contains(string(out), "--watch needs a terminal") {
+		t.Errorf("without a terminal: %v %s", err, out)
+	}
+	cmd := s.command(s.bin, "ps", "--tree", "--watch")
+	tt := onTerminal(t, cmd)
+	tt.expect("OWNER, CONTAINMENT, PROCESSES")
+	tt.expect(clearScreen)
+	tt.write(ctrlC)
+	tt.expect(wrapping)
+	tt.wait()
+	if cmd.ProcessState.ExitCode() != 0 {
+		t.Errorf("%v after ^C", cmd.ProcessState)
+	}
 }
 
 // TestPsSameNumber: two services that have the same PID in namespaces of their own

@@ -18,7 +18,7 @@ import (
 // ownedBy returns the rows of contain ps whose owner is the process.
 func ownedBy(t *testing.T, pid int) []psRow {
 	t.Helper()
-	out, err := containRun("", "ps", "-o", "json").Output()
+	out, err := containRun("", "ps", "--tree", "-o", "json").Output()
 	var answer struct{ Containments []psRow }
 	if err == nil {
 		err = json.Unmarshal(out, &answer)
@@ -48,6 +48,18 @@ func TestPsAndStop(t *testing.T) {
 	row := rows[0]
 	if row.Strategy != "windows/job" || row.Leader.Name != "cmd.exe" || row.Processes != 3 || row.Owner.Name == "" {
 		t.Errorf("contain ps says %+v; want windows/job, the leader cmd.exe, 3 processes", row)
+	}
+	below := 0
+	for _, m := range row.Members {
+		if m.Name == "" || m.Memory == 0 {
+			t.Errorf("contain ps --tree says %+v", m)
+		}
+		if slices.ContainsFunc(row.Members, func(p psMember) bool { return p.PID == m.Parent }) {
+			below++
+		}
+	}
+	if len(row.Members) != 3 || below != 2 {
+		t.Errorf("contain ps --tree says %+v; want 3 processes, 2 of which have their parent there", row.Members)
 	}
 	if code := stops(row.ID); code != 0 {
 		t.Errorf("contain stop exits with %d", code)

@@ -1,0 +1,7 @@
+//go:build !windows
+
+package command
+
+import "os"
+
+func obeySequences(*os.File) (restore func()) { return func() {} }
