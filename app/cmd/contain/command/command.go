@@ -48,7 +48,7 @@ func execute(args []string) int {
 
 // addCommands adds the whole command tree.
 func addCommands(root *cobra.Command) {
-	root.AddCommand(newRun(), newDescribe(), newProve(), newPs(), newStop(), newVersion())
+	root.AddCommand(newRun(), newDescribe(), newProve(), newPs(), newStop(), newVersion(), newGendocs())
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
