@@ -18,7 +18,8 @@ func Start(in Installation, cmd *exec.Cmd, opts StartOptions) (Process, error) {
 	cmd.Path, cmd.Args, cmd.Dir, cmd.Env = before.Path, before.Args, before.Dir, before.Env
 	cmd.ExtraFiles, cmd.SysProcAttr, cmd.Err = before.ExtraFiles, before.SysProcAttr, before.Err
 	if err != nil {
-		return nil, Refuse(cmd, err)
+		_ = Refuse(cmd, err)
+		return nil, err
 	}
 	return p, nil
 }
@@ -39,14 +40,17 @@ func Startable(cmd *exec.Cmd) error {
 	return nil
 }
 
-// Refuse returns err, and closes the pipes that cmd.StdoutPipe and its like have made, as
-// a cmd.Start that fails does. Those of a command that runs stay open.
+// Refuse makes cmd.Start fail with err and returns that, or what cmd.Start says if it has
+// been called before: as after any start that fails, the pipes that cmd.StdoutPipe and
+// its like have made are closed, and cmd cannot be started again. A strategy calls it
+// for what it refuses before it calls cmd.Start. A command that runs keeps its pipes.
 func Refuse(cmd *exec.Cmd, err error) error {
-	if cmd != nil && cmd.Process == nil {
-		before := cmd.Err
-		cmd.Err = err
-		_ = cmd.Start() // fails with cmd.Err before it does anything else
-		cmd.Err = before
+	if cmd == nil || cmd.Process != nil {
+		return err
 	}
+	before := cmd.Err
+	cmd.Err = err
+	err = cmd.Start() // fails with cmd.Err before it does anything else
+	cmd.Err = before
 	return err
 }

@@ -73,6 +73,9 @@ func TestStart(t *testing.T) {
 			if pipe == nil {
 				return
 			}
+			if again := registry.Refuse(c.cmd, failed); again == nil || again.Error() != "exec: already started" {
+				t.Errorf("the second start: %v", again)
+			}
 			if _, err := pipe.Read(make([]byte, 1)); !errors.Is(err, os.ErrClosed) {
 				t.Errorf("the pipe is open: %v", err)
 			}

@@ -84,10 +84,10 @@ func (c *Containment) Start(cmd *exec.Cmd, opts ...StartOption) (*Backend, error
 			ev.Path = cmd.Path
 		}
 		c.events.happened(ev)
-		return nil, registry.Refuse(cmd, err)
+		return nil, err
 	}
 	if err != nil {
-		return fail(err)
+		return fail(registry.Refuse(cmd, err))
 	}
 	p, err := registry.Start(s.in, cmd, o.StartOptions)
 	if err != nil {

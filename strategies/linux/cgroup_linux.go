@@ -170,7 +170,7 @@ func (i *cgroupInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions) (r
 	}
 	defer i.backends.End()
 	if err := i.admit(cmd, opts); err != nil {
-		return nil, err
+		return nil, registry.Refuse(cmd, err)
 	}
 	m, err := i.start(cmd, opts)
 	if err != nil {

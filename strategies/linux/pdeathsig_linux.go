@@ -70,10 +70,10 @@ func (i *pdeathsigInstallation) Start(cmd *exec.Cmd, opts registry.StartOptions)
 		err = fitsClone(a)
 	}
 	if err != nil {
-		return nil, fail(err)
+		return nil, registry.Refuse(cmd, fail(err))
 	}
 	if err := dirThere(cmd); err != nil {
-		return nil, err
+		return nil, registry.Refuse(cmd, err)
 	}
 	cmd.SysProcAttr = boundAttr(cmd)
 	differs := onThreadAs(func() { err = cmd.Start() })

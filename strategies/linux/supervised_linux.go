@@ -235,7 +235,7 @@ func (i *supervised) Start(cmd *exec.Cmd, opts registry.StartOptions) (registry.
 	defer i.backends.End()
 	spec, err := i.admit(cmd, opts)
 	if err != nil {
-		return nil, err
+		return nil, registry.Refuse(cmd, err)
 	}
 	h, err := i.rewrite(cmd, spec)
 	if err != nil {

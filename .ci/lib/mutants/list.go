@@ -168,7 +168,7 @@ var mutants = []mutant{
 		"	if ctx.Err() != nil {\n		var cancel", "	if false {\n		var cancel",
 		"./app/containment", "^TestClose"},
 	{"a refused start leaves its pipes open", "registry/start.go",
-		"		_ = cmd.Start() // fails", "		// fails",
+		"	err = cmd.Start() // fails", "	// fails",
 		"./app/containment", "^TestRefusedStartClosesPipes$"},
 	{"a command is not given back as it was", "registry/start.go",
 		"	cmd.Path, cmd.Args, cmd.Dir, cmd.Env = before", "	_, cmd.Args, cmd.Dir, cmd.Env = before",

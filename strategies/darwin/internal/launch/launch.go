@@ -87,7 +87,7 @@ func (i *installation) Start(cmd *exec.Cmd, opts registry.StartOptions) (registr
 	}
 	order, err := i.orderFor(cmd, opts)
 	if err != nil {
-		return nil, err
+		return nil, registry.Refuse(cmd, err)
 	}
 	b, err := i.launch(cmd, order)
 	if err != nil {
