@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -82,6 +83,50 @@ func BenchmarkSupervisorMemory(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(supervisors)), "supervisors")
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkLeakyJobs is the time that a runner takes for 60 jobs, 8 at a time, each of
+// which leaves a busy process behind: for plain os/exec these add up, until each ends of
+// itself after two seconds.
+func BenchmarkLeakyJobs(b *testing.B) {
+	for _, s := range []registry.Strategy{Cgroup(), Subreaper()} {
+		b.Run(s.Describe().Name, func(b *testing.B) {
+			usable(b, s)
+			contained := under(install(b, s))
+			paired(b,
+				func() time.Duration { return leakyJobs(b, plain) },
+				func() time.Duration { return leakyJobs(b, contained) })
+		})
+	}
+}
+
+// leakyJobs returns when nothing is left of the jobs, which is not in the time.
+func leakyJobs(b *testing.B, start starter) time.Duration {
+	live := newLiveness(b)
+	const job = `timeout 2 sh -c 'while :; do :; done' <&- >&- 2>&- & i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done`
+	slots := make(chan struct{}, 8)
+	var jobs sync.WaitGroup
+	began := time.Now()
+	for range 60 {
+		slots <- struct{}{}
+		jobs.Go(func() {
+			defer func() { <-slots }()
+			cmd := live.carry(exec.Command("/bin/sh", "-c", job))
+			err := start(cmd)
+			if err == nil {
+				err = cmd.Wait()
+			}
+			if err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	jobs.Wait()
+	took := time.Since(began)
+	for end := time.Now().Add(deadline); len(live.holders()) > 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return took
 }
 
 func usable(b *testing.B, s registry.Strategy) {
