@@ -1,9 +1,9 @@
-// Command thirdparty is contain with one more strategy.
+// Command thirdparty is contain with one more strategy: its describe, prove and run know it.
 package main
 
 import (
 	"github.com/seed329817d7/contain/app/cmd/contain/command"
-	_ "github.com/seed329817d7/contain/app/cmd/contain/command/testdata/thirdparty/strategy"
+	_ "github.com/seed329817d7/contain/app/examples/thirdparty/strategy"
 	_ "github.com/seed329817d7/contain/strategies/all"
 )
 
