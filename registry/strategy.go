@@ -188,6 +188,16 @@ type LeftoverReporter interface {
 	Leftovers() (n int, who []Member)
 }
 
+// Releaser may be implemented by a [Process] that can be let go on purpose.
+type Releaser interface {
+	// Release has the backend live on after this process and after Close, and closes
+	// Done. It returns os.ErrProcessDone if the backend ended first, and an error that wraps
+	// errors.ErrUnsupported if it cannot be let go.
+	Release(ctx context.Context) error
+	// Released reports, once Done is closed, whether it was because of that.
+	Released() bool
+}
+
 // PidfdOpener may be implemented by a [Process] that can refer to its leader by more than a
 // number.
 type PidfdOpener interface {

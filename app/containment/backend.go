@@ -152,6 +152,23 @@ func (b *Backend) Limits() []string {
 // OnLeaderExit(Leave), it is when what the leader left has been let go.
 func (b *Backend) Done() <-chan struct{} { return b.proc.Done() }
 
+// Release lets the backend go on purpose: it lives on after Close and after this process,
+// under a supervisor that is bound to nobody and still ends what its leader leaves. Done is closed,
+// an event and Stats record it, and Stop has nothing to do any more. cmd.Wait still returns
+// when the leader has exited, and cmd.Process.Kill still ends the tree.
+//
+// Where the strategy cannot let go, the error wraps errors.ErrUnsupported and the backend is
+// contained as before: only linux/subreaper can. If the backend had ended before, the
+// error is os.ErrProcessDone.
+func (b *Backend) Release(ctx context.Context) error {
+	r, ok := b.proc.(registry.Releaser)
+	if !ok {
+		return &registry.Error{Op: fmt.Sprintf("release %s (pid %d)", filepath.Base(b.path), b.PID()), Strategy: b.strategy,
+			Err: fmt.Errorf("%w: this strategy cannot let go of a backend; on Linux name linux/subreaper", errors.ErrUnsupported)}
+	}
+	return r.Release(ctx)
+}
+
 // Stop asks the backend's processes to end, kills those that are alive after the
 // grace, and returns when all are gone. A deadline of ctx shortens the grace; a
 // ctx that is cancelled ends it: what is left is killed, and Stop returns without

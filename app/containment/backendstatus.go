@@ -35,6 +35,8 @@ const (
 	EndStopped EndReason = "stopped"
 	// EndForced: it was killed after the grace.
 	EndForced EndReason = "forced"
+	// EndReleased: it was let go on purpose, and may be alive.
+	EndReleased EndReason = "released"
 )
 
 // BackendStatus is what is known of one backend at a moment.
@@ -105,6 +107,9 @@ func (b *Backend) state() BackendState {
 }
 
 func (b *Backend) reason() EndReason {
+	if r, ok := b.proc.(registry.Releaser); ok && r.Released() {
+		return EndReleased
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {

@@ -41,6 +41,8 @@ const (
 	EventLeft EventKind = "left"
 	// EventEnded: nothing is left of a backend, or what is left was let go. Debug. Backend.
 	EventEnded EventKind = "ended"
+	// EventReleased: a backend was let go on purpose, see [Backend.Release]. Info. Backend.
+	EventReleased EventKind = "released"
 	// EventHelperReplaced: a helper process of the strategy's has ended, by whosever hand, and what it was there
 	// for was suspended until now, when another has taken its place, or could not (Err). Warn.
 	EventHelperReplaced EventKind = "helper-replaced"
@@ -69,7 +71,7 @@ type Event struct {
 // level is that of the event's line in the log.
 func (e Event) level() slog.Level {
 	switch e.Kind {
-	case EventLeftoversEnded:
+	case EventLeftoversEnded, EventReleased:
 		return slog.LevelInfo
 	case EventForced, EventHelperReplaced:
 		return slog.LevelWarn
@@ -109,6 +111,8 @@ type Stats struct {
 	Started uint64 `json:"started"`
 	Ended   uint64 `json:"ended"`
 	Alive   int    `json:"alive"`
+	// Released counts backends that were let go on purpose.
+	Released uint64 `json:"released"`
 	// Failures counts starts that failed.
 	Failures uint64 `json:"failures"`
 	// Forced counts processes that outlived the grace and were killed.
@@ -182,6 +186,8 @@ func (e *events) count(ev Event) {
 		e.counts.Started++
 	case EventEnded:
 		e.counts.Ended++
+	case EventReleased:
+		e.counts.Released++
 	case EventFailed:
 		e.counts.Failures++
 	case EventForced:

@@ -281,3 +281,52 @@ func supervisors(t *testing.T) (found []int) {
 	}
 	return found
 }
+
+// TestRelease: what is let go on purpose is told and counted, and Close and Stop leave it
+// alone. Where that cannot be, it is refused, and Close ends the backend as ever.
+func TestRelease(t *testing.T) {
+	under(t, trees, func(t *testing.T, cfg containment.Config) {
+		r := record(&cfg)
+		c := install(t, cfg)
+		cmd, b := start(t, c, "stubborn")
+		gone := make(chan struct{})
+		go func() { _ = cmd.Wait(); close(gone) }()
+		t.Cleanup(func() { _ = cmd.Process.Kill(); <-gone })
+		can := cfg.Strategy == linux.SubreaperName
+		if err := b.Release(t.Context()); can == (err != nil) || !can && !errors.Is(err, errors.ErrUnsupported) {
+			t.Fatalf("Release: %v", err)
+		}
+		if !can {
+			if st := b.Status(); st.State != containment.BackendRunning {
+				t.Errorf("after a Release that was refused: %+v", st)
+			}
+			return
+		}
+		r.await(t, containment.EventReleased)
+		if st := b.Status(); st.State != containment.BackendEnded || st.Reason != containment.EndReleased {
+			t.Errorf("%+v", st)
+		}
+		if report, err := b.Stop(t.Context()); err != nil || len(report.Forced) != 0 {
+			t.Errorf("Stop: %+v, %v", report, err)
+		}
+		if len(c.Backends()) != 0 || c.Status().Backends != 0 {
+			t.Errorf("%d backends", len(c.Backends()))
+		}
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if st := c.Stats(); st.Released != 1 || st.Started != 1 || st.Ended != 0 || st.Alive != 0 {
+			t.Errorf("%+v", st)
+		}
+		for _, kind := range []containment.EventKind{containment.EventEnded, containment.EventLeaderExited} {
+			if got := r.of(kind); len(got) != 0 {
+				t.Errorf("told as %s: %+v", kind, got)
+			}
+		}
+		select {
+		case <-gone:
+			t.Error("it has ended")
+		case <-time.After(100 * time.Millisecond):
+		}
+	})
+}

@@ -66,7 +66,7 @@ func (s *session) follow(b *Backend) {
 	if !s.closedBy(b.leaderExited()) {
 		return
 	}
-	if !b.pending() { // else it will never be started
+	if !b.pending() && b.reason() != EndReleased { // else it will never be started, or is nobody's now
 		s.events.happened(Event{Kind: EventLeaderExited, Backend: b, Exit: b.knownExit()})
 	}
 	if !s.closedBy(b.Done()) {
@@ -80,7 +80,11 @@ func (s *session) follow(b *Backend) {
 	s.mu.Lock()
 	delete(s.backends, b)
 	s.mu.Unlock()
-	if !b.pending() {
+	switch {
+	case b.pending():
+	case b.reason() == EndReleased:
+		s.events.happened(Event{Kind: EventReleased, Backend: b})
+	default:
 		s.events.happened(Event{Kind: EventEnded, Backend: b})
 	}
 }

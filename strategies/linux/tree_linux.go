@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -37,6 +38,7 @@ type tree struct {
 	pidfd      int  // of a leader that its supervisor may not outlive, or -1
 	state      registry.ExitState
 	stateKnown bool
+	released   atomic.Bool
 	lost       bool // proxy and supervisor ended without a report
 	forced     int  // how many the supervisor had to kill
 	wrapped    *wrapped
@@ -154,9 +156,41 @@ func (t *tree) follow() {
 			t.forced = int(m.A)
 			t.mu.Unlock()
 			return
+		case supervisor.OpReleased:
+			t.released.Store(true)
+			return
 		}
 	}
 }
+
+// Release implements [registry.Releaser]. The supervisor stays, as the parent of the tree.
+func (t *tree) Release(ctx context.Context) error {
+	op := fmt.Sprintf("release backend %d", t.PID())
+	if t.h.owner.initFlags != 0 || t.h.owner.strategy != SubreaperName {
+		return t.h.owner.error(op, fmt.Errorf("%w: the kernel ends its first process with this one; name linux/subreaper", errors.ErrUnsupported))
+	}
+	t.mu.Lock()
+	begun := t.begun
+	t.mu.Unlock()
+	if !begun {
+		return t.h.owner.error(op, errNotStarted)
+	}
+	if err := t.send(supervisor.OpRelease, 0); err != nil && !t.Released() {
+		return err
+	}
+	select {
+	case <-t.done:
+	case <-ctx.Done():
+		return t.h.owner.error(op, fmt.Errorf("its supervisor has not answered, and may yet let it go: %w", ctx.Err()))
+	}
+	if !t.Released() {
+		return os.ErrProcessDone
+	}
+	return nil
+}
+
+// Released implements [registry.Releaser].
+func (t *tree) Released() bool { return t.released.Load() }
 
 // LeaderExited implements [registry.LeaderWatcher].
 func (t *tree) LeaderExited() <-chan struct{} { return t.ended }

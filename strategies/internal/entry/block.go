@@ -2,7 +2,7 @@ package entry
 
 // Version is that of Block and of the messages. Owner and helper are the same
 // executable, or Config.Supervisor names one that must speak the same version.
-const Version = 3
+const Version = 4
 
 // Argv0 is the name of every helper: its argument list, where that is not the
 // backend's own, and its thread's name. One word that no program takes for an option

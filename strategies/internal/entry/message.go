@@ -55,6 +55,8 @@ const (
 	// OpExecuting: the leader, which does not share memory with the supervisor, is about
 	// to exec.
 	OpExecuting
+	// OpReleased: the owner's end, and what it says, mean nothing any more.
+	OpReleased
 )
 
 // What B of OpMirror says.
@@ -71,6 +73,8 @@ const (
 	OpKill
 	// OpEndAsked: every process is about to be asked to end.
 	OpEndAsked
+	// OpRelease: let the tree live on after the owner.
+	OpRelease
 )
 
 // Step names what was attempted when a start failed.

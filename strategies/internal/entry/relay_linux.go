@@ -54,12 +54,28 @@ func (r *Supervisor) readChannel() {
 			r.note(StopOrdered)
 		case OpEndAsked:
 			r.note(EndAsked)
+		case OpRelease:
+			r.release()
 		}
 	case n == -int(_EAGAIN) || n == -int(_EINTR):
 	default: // the owner's end of its lifeline, or nonsense
 		r.fds[atChannel].fd = -1
 		r.note(OwnerGone)
 	}
+}
+
+// release forgets the owner. From then on this process is the tree's parent, and bound to
+// nobody: it ends with the tree, and the tree with its proxy. An init does not do that: it
+// ends with its proxy, and that with the owner.
+//
+//go:nosplit
+//go:norace
+func (r *Supervisor) release() {
+	if r.killing || r.InitFlags != 0 {
+		return
+	}
+	r.fds[atOwner].fd, r.fds[atChannel].fd = -1, -1
+	writeMessage(r.Channel, OpReleased, 0, 0)
 }
 
 // SiginfoSize is the size of siginfo_t on Linux, sigaction(2).

@@ -332,7 +332,7 @@ func (r *Supervisor) loop() {
 			r.mirrorStop()
 		}
 		if r.leaderExited && !r.leaderReported {
-			if r.Machine.OnLeaderExit == LeaderExitLeave && r.Channel >= 0 {
+			if r.Machine.OnLeaderExit == LeaderExitLeave && r.fds[atChannel].fd >= 0 {
 				r.readChannel() // it may say that nobody is let go
 				r.signalLeader()
 			}

@@ -52,6 +52,8 @@ const (
 	OpSignal     = entry.OpSignal
 	OpKill       = entry.OpKill
 	OpEndAsked   = entry.OpEndAsked
+	OpRelease    = entry.OpRelease
+	OpReleased   = entry.OpReleased
 	StepNone     = entry.StepNone
 	StepFork     = entry.StepFork
 	StepMaps     = entry.StepMaps
