@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -19,6 +20,17 @@ import (
 	"github.com/seed329817d7/contain/strategies/internal/proctree"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
+
+// ownPidfd refers to this process; supervisors watch it. It is nil where
+// pidfd_open(2) is missing (before Linux 5.3) or refused: the end of the channel
+// then is all that tells a supervisor of the owner's end.
+var ownPidfd = sync.OnceValue(func() *os.File {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), "pidfd of this process")
+})
 
 // handshake is the owner's side of a supervisor that is being started.
 type handshake struct {
