@@ -80,7 +80,8 @@ func leavesNothing(t *trial) error {
 }
 
 func missesProgram(t *trial) error {
-	cmd := exec.Command(self() + "-that-is-not-there")
+	missing := self() + "-that-is-not-there"
+	cmd := &exec.Cmd{Path: missing, Args: []string{missing}} // which exec.Command would have looked for on Windows
 	p, err := registry.Start(t.in, cmd, registry.StartOptions{})
 	if p != nil || cmd.Process != nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, exec.ErrNotFound) { // which Windows says
 		return fmt.Errorf("Start: %v, %v; cmd.Process is %v", p, err, cmd.Process)

@@ -145,7 +145,7 @@ func TestBehaviour(t *testing.T) {
 		"terminate: ":         {process: func(p registry.Process) registry.Process { return deaf{p} }},
 		"missing: ": {start: func(in registry.Installation, cmd *exec.Cmd, o registry.StartOptions) (registry.Process, error) {
 			p, err := in.Start(cmd, o)
-			if err != nil && cmd.Err == nil || errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) { // Windows sets cmd.Err
+			if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 				err = errors.New("no")
 			}
 			return p, err
