@@ -15,9 +15,10 @@ type Harness struct {
 	// Strategy is what is drilled. A process that plays the owner looks it up by
 	// name, in registry.Default or among those that Main was given.
 	Strategy registry.Strategy
-	// Options are those of the drills. The zero value holds every drill, and
-	// with go test -short the quick ones; Slack is 10 s unless set. Tries is 30
-	// unless set, or 300 with CONTAIN_FULL=1 in the environment.
+	// Options are those of the drills. The zero value holds the quick drills, a few
+	// seconds for each strategy; every drill with CONTAIN_FULL=drills in the environment, and
+	// CONTAIN_FULL=1 has 300 tries of those that depend on a moment, where 30 are made
+	// otherwise. Slack is 10 s unless set.
 	Options drill.Options
 }
 
@@ -66,8 +67,9 @@ func Run(t *testing.T, h Harness) {
 		}
 	}
 	o := h.Options
-	o.Quick = o.Quick || testing.Short()
-	if o.Tries == 0 && os.Getenv("CONTAIN_FULL") != "1" {
+	full := os.Getenv("CONTAIN_FULL")
+	o.Quick = o.Quick || full == ""
+	if o.Tries == 0 && full != "1" {
 		o.Tries = 30
 	}
 	if o.Slack == 0 {

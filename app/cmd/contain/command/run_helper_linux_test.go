@@ -457,5 +457,13 @@ func killByHandle(pidfd int) error {
 	return err
 }
 
-// full reports whether the long version of a test was asked for.
+// long skips a test that takes long, unless every drill is to be held.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("CONTAIN_FULL") == "" {
+		t.Skip("it takes long; set CONTAIN_FULL=drills")
+	}
+}
+
+// full reports whether the longest version of a test was asked for.
 var full = sync.OnceValue(func() bool { return os.Getenv("CONTAIN_FULL") == "1" })

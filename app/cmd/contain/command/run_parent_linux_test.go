@@ -11,6 +11,7 @@ import (
 // TestRunNoTimer: without --grace a command may take as long as it likes after a
 // SIGTERM, as under tini, dumb-init and timeout without -k. SIGKILL ends it all.
 func TestRunNoTimer(t *testing.T) {
+	long(t)
 	eachSetting(t, func(t *testing.T, s *setting) {
 		t.Parallel() // it waits
 		noTimer(t, s.run)
@@ -76,6 +77,9 @@ func TestRunParentEndsForced(t *testing.T) {
 			"no grace":  nil,
 		} {
 			t.Run(name, func(t *testing.T) {
+				if flags == nil {
+					long(t)
+				}
 				t.Parallel()
 				live := newLiveness(t)
 				p := start(t, live.carry(s.command("sh", append([]string{"-c", `"$@" & wait`, "sh"},

@@ -170,6 +170,7 @@ func TestRunAsFirst(t *testing.T) {
 			}
 		})
 		t.Run("no grace", func(t *testing.T) {
+			long(t)
 			t.Parallel()
 			noTimer(t, s.first)
 		})
@@ -238,6 +239,7 @@ func TestRunAdopts(t *testing.T) {
 // TestRunLeft: if something cannot die within the deadline, contain run does not
 // end as if nothing were left. What the freezer of version 1 holds is such.
 func TestRunLeft(t *testing.T) {
+	long(t)
 	const freezer = "/sys/fs/cgroup/freezer"
 	group, err := os.MkdirTemp(freezer, "test-contain-")
 	if err != nil {

@@ -68,6 +68,7 @@ func refuser() {
 // TestRunRefusedCalls: where a call is refused contain run does without, and keeps
 // what it promises, or says why it does not run its command.
 func TestRunRefusedCalls(t *testing.T) {
+	long(t)
 	eachSetting(t, func(t *testing.T, s *setting) {
 		for _, c := range refusable {
 			for _, errno := range []syscall.Errno{unix.ENOSYS, unix.EPERM} {

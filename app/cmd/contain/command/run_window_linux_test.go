@@ -77,6 +77,7 @@ func (s *setting) calibrate(t testing.TB, v victim) time.Duration {
 // leaves nothing. A hit counts as inside the window if the command had not yet
 // said anything, so that its exec was still to come or had just been.
 func TestRunWindow(t *testing.T) {
+	long(t)
 	tries := 40
 	if full() {
 		tries = 300
@@ -180,6 +181,7 @@ func spin(d time.Duration) {
 
 // TestRunWindowControl: without contain the same command survives its caller.
 func TestRunWindowControl(t *testing.T) {
+	long(t)
 	survived := 0
 	for range 10 {
 		live := newLiveness(t)
@@ -204,6 +206,7 @@ func TestRunWindowControl(t *testing.T) {
 // TestRunWindowSteps stops supervisor and leader at each system call that they
 // make between their fork and the command's exec, and kills the victim there.
 func TestRunWindowSteps(t *testing.T) {
+	long(t)
 	eachSetting(t, func(t *testing.T, s *setting) {
 		for _, v := range []victim{contain, caller, supervisor} {
 			for _, stopped := range []string{"supervisor", "leader"} {
