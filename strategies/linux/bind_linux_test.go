@@ -70,6 +70,7 @@ func boundRole() {
 // A service gets SIGTERM when its parent ends, unless it asked to outlive it:
 // which is the control.
 func TestServiceIsBoundToItsParent(t *testing.T) {
+	notShort(t)
 	for _, strategy := range []string{SubreaperName, PdeathsigName, PidnsName, CgroupName} {
 		s, _ := registry.Default().Lookup(strategy)
 		if err := registry.Probe(t.Context(), s); err != nil {

@@ -174,6 +174,7 @@ func TestAlreadyStarted(t *testing.T) {
 // A start that fails leaves neither a descriptor nor a process behind, whatever
 // the command's streams are.
 func TestFailedStartsLeaveNothing(t *testing.T) {
+	notShort(t)
 	blocks, unblock := io.Pipe()
 	defer unblock.Close()
 	for _, s := range passing {

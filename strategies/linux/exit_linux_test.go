@@ -21,6 +21,7 @@ import (
 // TestExitStateOfKilledProxy: who reads a command's output to its end and then kills it,
 // as plugin libraries do, takes the status from cmd.Wait as often as not. ExitState has it.
 func TestExitStateOfKilledProxy(t *testing.T) {
+	notShort(t)
 	const runs = 200
 	for _, s := range []registry.Strategy{Subreaper(), Pidns()} {
 		t.Run(s.Describe().Name, func(t *testing.T) {

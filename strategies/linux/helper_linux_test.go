@@ -77,6 +77,14 @@ func role(name string, env ...string) *exec.Cmd {
 	return cmd
 }
 
+// notShort skips a test that takes seconds with go test -short.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes seconds, and -short is set")
+	}
+}
+
 // must ends a role with what went wrong.
 func must(err error) {
 	if err != nil {

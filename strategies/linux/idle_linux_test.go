@@ -15,6 +15,7 @@ import (
 // TestIdleHelpersSleep: while nothing happens to a backend its proxy and its supervisor do
 // not wake up. Another backend that sleeps for a second tells how long nothing happens.
 func TestIdleHelpersSleep(t *testing.T) {
+	notShort(t)
 	for _, s := range working(t) {
 		if s == Pdeathsig() {
 			continue

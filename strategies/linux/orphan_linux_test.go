@@ -20,6 +20,7 @@ import (
 // The end of a supervisor must not orphan the service's process group: if anyone
 // in it is stopped, the kernel sends SIGHUP to all of it.
 func TestServiceGetsNoHangup(t *testing.T) {
+	notShort(t)
 	for _, strategy := range []string{SubreaperName, PidnsName} {
 		for _, kill := range []string{"", "supervisor"} {
 			cmd := role("stopped-backend", strategyEnv+"="+strategy, killEnv+"="+kill)

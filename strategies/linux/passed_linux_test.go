@@ -386,6 +386,7 @@ func terminal(t *testing.T) *os.File {
 var passing = []registry.Strategy{Subreaper(), Pdeathsig()}
 
 func TestPassed(t *testing.T) {
+	notShort(t)
 	for _, s := range passing {
 		contained := under(install(t, s))
 		for kind, rows := range map[string][]row{"streams": streamRows, "command": commandRows, "SysProcAttr": attrRows} {

@@ -167,6 +167,7 @@ func standIn(t *testing.T, script string) *bystander {
 // TestSlowSupervisor: whether there can be a supervisor is told from what a process
 // does, not from how long it takes.
 func TestSlowSupervisor(t *testing.T) {
+	notShort(t)
 	before := silence
 	silence = 200 * time.Millisecond
 	defer func() { silence = before }()
@@ -224,6 +225,7 @@ func speakLate(b *bystander) {
 // TestSupervisorThatSaysNothing: a program that is no supervisor and does not end is
 // found out. It is an error, not a host on which there can be no supervisor.
 func TestSupervisorThatSaysNothing(t *testing.T) {
+	notShort(t)
 	before := silence
 	silence = time.Second
 	defer func() { silence = before }()

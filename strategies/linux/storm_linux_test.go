@@ -37,6 +37,7 @@ const deadlineInSeconds = int(deadline / time.Second)
 // end with their owner, although there are a hundred of them, or with CONTAIN_FULL hundreds for each CPU. A bomb's room
 // is bounded; chains are daemons that fork their successor and exit.
 func TestForkStormEnds(t *testing.T) {
+	notShort(t)
 	sizes := map[string]int{"bomb": 100, "chains": 80}
 	switch os.Getenv("CONTAIN_FULL") {
 	case "":

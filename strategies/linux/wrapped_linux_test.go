@@ -203,6 +203,7 @@ func TestWrappedIsContained(t *testing.T) {
 
 // TestWrappedFailsClosed: what does not find its owner runs nothing.
 func TestWrappedFailsClosed(t *testing.T) {
+	notShort(t)
 	eachWrapping(t, func(t *testing.T, i registry.Installation, wrap func(*exec.Cmd) registry.Process) {
 		exits125 := func(t *testing.T, cmd *exec.Cmd) {
 			t.Helper()

@@ -65,6 +65,10 @@ func eachSetting(t *testing.T, f func(t *testing.T, s *setting)) {
 	if os.Geteuid() == 0 {
 		users = map[string]*syscall.Credential{"root": nil, "nobody": {Uid: 65534, Gid: 65534}}
 	}
+	strategies := strategies
+	if testing.Short() {
+		users, strategies = map[string]*syscall.Credential{"self": nil}, []string{"linux/subreaper"}
+	}
 	for name, cred := range users {
 		for _, strategy := range strategies {
 			t.Run(name+"/"+strings.TrimPrefix(strategy, "linux/"), func(t *testing.T) {

@@ -18,7 +18,8 @@ import (
 // the flag library. Each package that is initialised costs a page fault for its text
 // and some for what it allocates; and the end of this process takes the longer, the
 // more pages it has. For the same reason what is called from here keeps its frames
-// small, up to the fork: the stack has a few kilobytes, and to grow would copy it.
+// small, up to the fork: the stack has a few kilobytes, and to grow would copy it. All
+// of it saves a tenth of the time of contain run -- /bin/true (60 pairs against --quiet).
 //
 // What has flags goes on to main, and so does what could not be started here: main
 // tries all that there is, and says what is wrong.
