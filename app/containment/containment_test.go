@@ -440,7 +440,7 @@ func TestConcurrency(t *testing.T) {
 }
 
 func TestCloseDoesNotWaitForeverForItsTurn(t *testing.T) {
-	t.Parallel() // it waits
+	t.Parallel()
 	s := &script{} // nothing ends
 	cfg := using(s)
 	c, err := containment.Install(t.Context(), cfg)
