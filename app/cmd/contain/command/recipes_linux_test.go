@@ -72,6 +72,38 @@ var recipes = map[string]struct {
 		cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 		return cmd
 	}, plain: func(text string) string { return strings.ReplaceAll(text, "contain run --grace 30s -- ", "") }},
+	"ssh": {needs: "sshd", make: overSSH, plain: func(text string) string { return strings.ReplaceAll(text, "contain run -- ", "") }},
+	"ci": {needs: "bash", make: func(t *testing.T, _, text, leak string) *exec.Cmd {
+		_, step, _ := strings.Cut(text, "- run: ")
+		// https://docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idstepsshell
+		return exec.Command("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", strings.ReplaceAll(step, "./integration-tests.sh", leak))
+	}, plain: func(text string) string { return strings.ReplaceAll(text, "contain run --grace 10s -- ", "") }},
+}
+
+// overSSH connects to a server that lives for as long as the connection, which is a pipe.
+func overSSH(t *testing.T, dir, text, leak string) *exec.Cmd {
+	if os.Geteuid() != 0 {
+		t.Skip("a server that lets somebody in needs root")
+	}
+	sshd, err := exec.LookPath("sshd") // it wants to be called by its whole path
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Mkdir("/run/sshd", 0o755) == nil { // where Debian's changes its root to; it is there if the server is in use
+		t.Cleanup(func() { _ = os.Remove("/run/sshd") })
+	}
+	for _, key := range []string{"host", "user"} {
+		if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, key)).CombinedOutput(); err != nil {
+			t.Fatalf("ssh-keygen: %v\n%s", err, out)
+		}
+	}
+	put(t, dir, "sshd_config", fmt.Sprintf("HostKey %[1]s/host\nAuthorizedKeysFile %[1]s/user.pub\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nSetEnv PATH=%[2]s\n", dir, os.Getenv("PATH")))
+	put(t, dir, "ssh_config", fmt.Sprintf("Host host\nUser root\nIdentityFile %[1]s/user\nIdentitiesOnly yes\nStrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n"+
+		"ProxyCommand %[2]s -i -f %[1]s/sshd_config\n", dir, sshd))
+	if out, err := exec.Command("ssh", "-F", dir+"/ssh_config", "host", "true").CombinedOutput(); err != nil {
+		t.Skipf("root cannot log in here: %v\n%s", err, out)
+	}
+	return exec.Command("sh", "-c", strings.NewReplacer("ssh host", "ssh -F "+dir+"/ssh_config host", "./job", leak).Replace(text))
 }
 
 // TestRecipes: what a recipe leaves ends with it. The control is the same without contain.
