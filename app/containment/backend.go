@@ -155,7 +155,8 @@ func (b *Backend) Done() <-chan struct{} { return b.proc.Done() }
 // Release lets the backend go on purpose: it lives on after Close and after this process,
 // under a supervisor that is bound to nobody and still ends what its leader leaves. Done is closed,
 // an event and Stats record it, and Stop has nothing to do any more. cmd.Wait still returns
-// when the leader has exited, and cmd.Process.Kill still ends the tree.
+// when the leader has exited, and cmd.Process.Kill still ends the tree: so does the context
+// of an exec.CommandContext, if it is cancelled before this process has ended.
 //
 // Where the strategy cannot let go, the error wraps errors.ErrUnsupported and the backend is
 // contained as before: only linux/subreaper can. If the backend had ended before, the
