@@ -154,13 +154,13 @@ func look(path string, name jobobject.Name) (Containment, bool) {
 	c := Containment{ID: name.ID(), Strategy: "windows/job", Owner: owner}
 	var oldest time.Time
 	for _, pid := range pids {
-		p, created, ok := memberOf(job, pid)
+		m, created, ok := memberOf(job, pid)
 		if !ok {
 			continue
 		}
 		c.Processes++
 		if oldest.IsZero() || created.Before(oldest) {
-			oldest, c.Leader = created, p
+			oldest, c.Leader = created, m.Process
 		}
 	}
 	c.Age = max(0, time.Since(oldest))
@@ -185,19 +185,19 @@ func ownerOf(name jobobject.Name) (Process, bool) {
 
 // memberOf looks at a process of the job's list, which may have gone by now and
 // its PID been used again.
-func memberOf(job windows.Handle, pid uint32) (p Process, created time.Time, ok bool) {
+func memberOf(job windows.Handle, pid uint32) (m Member, created time.Time, ok bool) {
 	// Windows is content with PROCESS_QUERY_LIMITED_INFORMATION, Wine 10 is not.
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_INFORMATION|windows.SYNCHRONIZE, false, pid)
 	if err != nil {
-		return Process{}, time.Time{}, false
+		return Member{}, time.Time{}, false
 	}
 	defer windows.CloseHandle(h)
 	in, err := jobobject.Contains(h, job)
 	if err != nil || !in || jobobject.Exited(h) {
-		return Process{}, time.Time{}, false
+		return Member{}, time.Time{}, false
 	}
 	created, err = jobobject.Created(h)
-	return process(h, pid), created, err == nil
+	return Member{Process: process(h, pid), Age: max(0, time.Since(created)), Memory: jobobject.WorkingSet(h)}, created, err == nil
 }
 
 // jobMembers is the work of Members.
@@ -220,16 +220,10 @@ func jobMembers(path string) ([]Member, error) {
 	}
 	var members []Member
 	for _, pid := range pids {
-		p, created, ok := memberOf(job, pid)
-		if !ok {
-			continue
+		if m, _, ok := memberOf(job, pid); ok {
+			m.Parent = int(parents[pid])
+			members = append(members, m)
 		}
-		m := Member{Process: p, Parent: int(parents[pid]), Age: max(0, time.Since(created))}
-		if h, err := windows.OpenProcess(windows.PROCESS_QUERY_INFORMATION, false, pid); err == nil {
-			m.Memory = jobobject.WorkingSet(h)
-			_ = windows.CloseHandle(h)
-		}
-		members = append(members, m)
 	}
 	slices.SortFunc(members, func(a, b Member) int { return cmp.Compare(b.Age, a.Age) })
 	return members, nil
