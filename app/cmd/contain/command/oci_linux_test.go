@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,14 +41,20 @@ var ociRefused = []string{
 }
 
 // ociConfig is the configuration of a container, as the OCI runtime
-// specification has it (config.md, version 1.0.2).
-func ociConfig(uid int, env, args []string) map[string]any {
+// specification has it (config.md, version 1.0.2). In a pod, it shares the PID namespace
+// of the process pod and has a cgroup namespace, as Kubernetes does with shareProcessNamespace.
+func ociConfig(uid, pod int, env, args []string) map[string]any {
 	type object = map[string]any
 	mount := func(to, kind string, options ...string) object {
 		return object{"destination": to, "type": kind, "source": kind, "options": options}
 	}
 	errno := func(code syscall.Errno, names ...string) object {
 		return object{"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": int(code)}
+	}
+	namespaces := []object{{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}}
+	if pod != 0 {
+		namespaces[0]["path"] = fmt.Sprintf("/proc/%d/ns/pid", pod)
+		namespaces = append(namespaces, object{"type": "cgroup"})
 	}
 	capabilities := object{"bounding": ociCapabilities}
 	if uid == 0 {
@@ -69,7 +76,7 @@ func ociConfig(uid int, env, args []string) map[string]any {
 			mount("/sys/fs/cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
 		},
 		"linux": object{
-			"namespaces":    []object{{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}},
+			"namespaces":    namespaces,
 			"maskedPaths":   []string{"/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug", "/sys/firmware"},
 			"readonlyPaths": []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 			"seccomp": object{
@@ -86,6 +93,7 @@ type container struct {
 	t        *testing.T
 	dir, id  string
 	uid      int
+	pod      int               // whose PID namespace it shares, by the PID outside, or 0
 	commands map[string]string // path inside: file outside
 }
 
@@ -135,7 +143,7 @@ func (c *container) start(args ...string) *session {
 	if phase, ok := os.LookupEnv("CONTAIN_CI_PHASE"); ok {
 		env = append(env, "CONTAIN_CI_PHASE="+phase) // by which .ci/run finds what is left
 	}
-	config, err := json.Marshal(ociConfig(c.uid, env, args))
+	config, err := json.Marshal(ociConfig(c.uid, c.pod, env, args))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -257,10 +265,16 @@ echo pid $$`)
 // ociProve: what is declared and usable in a container is proved there, and
 // what is not usable says why.
 func ociProve(t *testing.T, contain string) {
-	for name, uid := range map[string]int{"root": 0, "nobody": 65534} {
+	for name, where := range map[string]struct {
+		uid int
+		pod bool
+	}{"root": {0, false}, "nobody": {65534, false}, "root-in-pod": {0, true}, "nobody-in-pod": {65534, true}} {
 		t.Run(name, func(t *testing.T) {
 			c := newContainer(t, contain)
-			c.uid = uid
+			c.uid = where.uid
+			if where.pod {
+				c.pod = newPod(t, contain)
+			}
 			p := c.start("/contain", "prove", "--quick", "-o", "json")
 			code := p.code()
 			var text strings.Builder
@@ -277,6 +291,15 @@ func ociProve(t *testing.T, contain string) {
 			checkOCIProof(t, &got)
 		})
 	}
+}
+
+// newPod starts a container that does nothing, as a pod's first does, and returns its PID
+// outside, which is 1 for all that share its namespace.
+func newPod(t *testing.T, contain string) int {
+	t.Helper()
+	pause := newContainer(t, contain).tools("sleep")
+	pause.start(ociShell, "-c", "echo ready; exec sleep 1000").expect("ready")
+	return pause.init()
 }
 
 func checkOCIProof(t *testing.T, got *proof) {
@@ -420,22 +443,35 @@ func hasNamed(pid int, name string) bool {
 }
 
 // ociOwnerKilled: contain is not PID 1 and is SIGKILLed in the container.
-// Nothing that it ran is left, though the container lives on.
+// Nothing that it ran is left, though the container lives on. In a pod, PID 1 is
+// another container's, and what loses its parent is given to that.
 func ociOwnerKilled(t *testing.T, contain string) {
 	const tree = ociShell + ` -c 'setsid sleep 1000 & (trap "" TERM INT HUP; sleep 1000 &) ; echo inside; wait'`
 	for name, c := range map[string]struct {
 		owner string
+		pod   bool
 		left  int
-	}{"contain": {"/contain run -- " + tree, 0}, "control": {tree, 2}} {
+	}{
+		"contain": {"/contain run -- " + tree, false, 0}, "control": {tree, false, 2},
+		"contain-in-pod": {"/contain run -- " + tree, true, 0}, "control-in-pod": {tree, true, 2},
+	} {
 		t.Run(name, func(t *testing.T) {
 			box := newContainer(t, contain).tools("sleep", "setsid")
-			p := box.start(ociShell, "-c", c.owner+" & owner=$!; read go; kill -KILL $owner; wait $owner; echo killed $?; read go; exit 3")
+			living := func() int { n, _ := inside(box.init()); return n }
+			if c.pod {
+				box.pod = newPod(t, contain)
+				alone := living
+				living = func() int { n, _ := inside(box.pod); return n + alone() }
+			}
+			p := box.start(ociShell, "-c", "echo pid $$; "+c.owner+" & owner=$!; read go; kill -KILL $owner; wait $owner; echo killed $?; read go; exit 3")
+			if pid := p.hear("its PID"); (pid == "pid 1") == c.pod {
+				t.Errorf("the container's first process has %s", pid)
+			}
 			p.expect("inside")
-			pid := box.init()
-			eventually(t, "the tree is there", func() bool { living, _ := inside(pid); return living >= 3 })
+			eventually(t, "the tree is there", func() bool { return living() >= 3 })
 			p.say("go")
 			p.expect("killed 137")
-			eventually(t, "no more is left than is to be", func() bool { living, _ := inside(pid); return living == c.left })
+			eventually(t, "no more is left than is to be", func() bool { return living() == c.left })
 			p.say("go")
 			if got := p.code(); got != 3 {
 				t.Errorf("the container ended with %d, want 3: %s", got, p.stderr())
