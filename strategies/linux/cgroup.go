@@ -46,7 +46,7 @@ func (cgroup) Describe() registry.Description {
 			{Event: registry.EventOwnerExit, Reach: registry.ReachTree, Enforcer: registry.EnforcerSupervisor, Within: cgroupWithin},
 		},
 		Requires: []string{
-			"a writable cgroup v2 subtree: root outside systemd, a unit with Delegate=yes, or a container's own cgroup namespace mounted writable",
+			"a writable cgroup v2 subtree: root outside systemd, a unit with Delegate=yes (of a user's own manager a transient one: systemd-run --user), or a container's own cgroup namespace mounted writable",
 			"Linux 5.7 and a seccomp profile that allows clone3; cgroup.kill (Linux 5.14), else freezing and killing one by one",
 		},
 		Limits: append([]string{

@@ -174,6 +174,9 @@ func (g Group) claimable(systemd, namespaceRoot bool, delegated func(Group) bool
 			if delegated(unit) {
 				return nil
 			}
+			if unit.transientFile() != "" {
+				return fmt.Errorf("%w: systemd manages %s and no delegation can be seen, as a user's manager shows that of transient units only; start this by systemd-run --user --scope -p Delegate=yes", errors.ErrUnsupported, name)
+			}
 			return fmt.Errorf("%w: systemd manages %s and has not delegated it; set Delegate=yes in the unit", errors.ErrUnsupported, name)
 		}
 	}
@@ -207,7 +210,9 @@ func namespace() string {
 const initialNamespace = "cgroup:[4026531835]"
 
 // delegated looks for the mark that systemd sets: the attribute
-// trusted.delegate, which only the privileged can read, or user.delegate.
+// trusted.delegate, which only the privileged can read, or user.delegate. A
+// user's manager sets neither (cgroup_xattr_apply in systemd's src/core/cgroup.c),
+// but keeps what a transient unit was asked to be in a file.
 func (g Group) delegated() bool {
 	for _, name := range []string{"user.delegate", "trusted.delegate"} {
 		var v [8]byte
@@ -215,7 +220,42 @@ func (g Group) delegated() bool {
 			return true
 		}
 	}
-	return false
+	file := g.transientFile()
+	if file == "" {
+		return false
+	}
+	text, err := readProc(file, 64<<10)
+	return err == nil && delegates(string(text))
+}
+
+// transientFile is where the manager of a user keeps g's unit if that is a transient
+// one, or "" if g is below no such manager (user@UID.service). The directory is the
+// user's own, as the group is.
+func (g Group) transientFile() string {
+	_, below, _ := strings.Cut(string(g), "/user@")
+	uid, unit, ok := strings.Cut(below, ".service/")
+	if _, err := strconv.ParseUint(uid, 10, 32); !ok || err != nil {
+		return ""
+	}
+	return "/run/user/" + uid + "/systemd/transient/" + filepath.Base(unit)
+}
+
+// delegates reports whether the text of a unit says Delegate= and, at last, not that it
+// is off. A list of controllers, even an empty one, is a delegation
+// (systemd.resource-control(5)).
+func delegates(unit string) bool {
+	on := false
+	for line := range strings.Lines(unit) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "Delegate="); ok {
+			switch value {
+			case "no", "n", "false", "f", "off", "0":
+				on = false
+			default:
+				on = true
+			}
+		}
+	}
+	return on
 }
 
 // Tree is a group of one owner, with the lock that tells that it is alive.

@@ -176,6 +176,39 @@ func TestDelegatedReadsTheMark(t *testing.T) {
 	}
 }
 
+// A user's manager sets no mark.
+func TestTransientFile(t *testing.T) {
+	for group, want := range map[Group]string{
+		"/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice/run-1.scope": "/run/user/1000/systemd/transient/run-1.scope",
+		"/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service":                       "",
+		"/sys/fs/cgroup/user.slice/user-1000.slice/session-2.scope":                         "",
+		"/sys/fs/cgroup/system.slice/user@..service/run-1.scope":                            "",
+		"/sys/fs/cgroup/system.slice/run-1.scope":                                           "",
+	} {
+		if got := group.transientFile(); got != want {
+			t.Errorf("%s: %q, want %q", group, got, want)
+		}
+	}
+}
+
+func TestDelegates(t *testing.T) {
+	for text, want := range map[string]bool{
+		"":                                      false,
+		"[Scope]\nDelegate=yes\n":               true,
+		"[Service]\nDelegate=cpu memory":        true,
+		"[Service]\nDelegate=\n":                true,
+		"[Service]\nDelegate=no\n":              false,
+		"Delegate=yes\nDelegate=no\n":           false,
+		"Delegate=no\n Delegate=1\n":            true,
+		"#Delegate=yes\nDelegateSubgroup=x\n":   false,
+		"[Service]\nExecStart=x Delegate=yes\n": false,
+	} {
+		if got := delegates(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
 func TestMakeTree(t *testing.T) {
 	parent := group(t)
 	a, err := MakeTree(parent)
