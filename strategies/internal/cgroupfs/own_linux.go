@@ -174,7 +174,7 @@ func (g Group) claimable(systemd, namespaceRoot bool, delegated func(Group) bool
 			if delegated(unit) {
 				return nil
 			}
-			if unit.transientFile() != "" {
+			if unit.transientFile(unix.Geteuid()) != "" {
 				return fmt.Errorf("%w: systemd manages %s and no delegation can be seen, as a user's manager shows that of transient units only; start this by systemd-run --user --scope -p Delegate=yes", errors.ErrUnsupported, name)
 			}
 			return fmt.Errorf("%w: systemd manages %s and has not delegated it; set Delegate=yes in the unit", errors.ErrUnsupported, name)
@@ -220,7 +220,7 @@ func (g Group) delegated() bool {
 			return true
 		}
 	}
-	file := g.transientFile()
+	file := g.transientFile(unix.Geteuid())
 	if file == "" {
 		return false
 	}
@@ -229,12 +229,12 @@ func (g Group) delegated() bool {
 }
 
 // transientFile is where the manager of a user keeps g's unit if that is a transient
-// one, or "" if g is below no such manager (user@UID.service). The directory is the
-// user's own, as the group is.
-func (g Group) transientFile() string {
+// one, or "" if g is below no manager of the user euid's (user@UID.service): what another
+// user has delegated to themselves is not for root, whose processes they could move.
+func (g Group) transientFile(euid int) string {
 	_, below, _ := strings.Cut(string(g), "/user@")
 	uid, unit, ok := strings.Cut(below, ".service/")
-	if _, err := strconv.ParseUint(uid, 10, 32); !ok || err != nil {
+	if !ok || uid != strconv.Itoa(euid) {
 		return ""
 	}
 	return "/run/user/" + uid + "/systemd/transient/" + filepath.Base(unit)

@@ -180,12 +180,13 @@ func TestDelegatedReadsTheMark(t *testing.T) {
 func TestTransientFile(t *testing.T) {
 	for group, want := range map[Group]string{
 		"/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice/run-1.scope": "/run/user/1000/systemd/transient/run-1.scope",
+		"/sys/fs/cgroup/user.slice/user-1001.slice/user@1001.service/app.slice/run-1.scope": "",
 		"/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service":                       "",
 		"/sys/fs/cgroup/user.slice/user-1000.slice/session-2.scope":                         "",
 		"/sys/fs/cgroup/system.slice/user@..service/run-1.scope":                            "",
 		"/sys/fs/cgroup/system.slice/run-1.scope":                                           "",
 	} {
-		if got := group.transientFile(); got != want {
+		if got := group.transientFile(1000); got != want {
 			t.Errorf("%s: %q, want %q", group, got, want)
 		}
 	}
