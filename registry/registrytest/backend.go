@@ -195,6 +195,15 @@ func (b *contained) closed() error {
 	return b.gone()
 }
 
+func (b *contained) ends() bool {
+	select {
+	case <-b.Done():
+		return true
+	case <-time.After(patience):
+		return false
+	}
+}
+
 func (b *contained) done() bool {
 	select {
 	case <-b.Done():
