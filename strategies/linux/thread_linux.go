@@ -17,36 +17,50 @@ import (
 // a child's fires when the thread that forked it exits, PR_SET_PDEATHSIG(2const). This one is
 // locked to its goroutine for good, so neither happens before the process ends.
 type thread struct {
-	once       sync.Once
-	mu         sync.Mutex // held by the one caller
-	work       func()
-	asked      event
-	done       event
-	namespaces links // set by the first comparison; only the thread uses it
+	once   sync.Once
+	mu     sync.Mutex // held by the one caller
+	called event
+	work   func()
+	asked  event
+	done   event
+	own    identity // the thread's; its namespaces are read by the first comparison, see compare
+	ownErr error
 }
 
-// onThread runs f on that thread and waits for it. Both sides wait in the kernel,
-// not for a channel: a goroutine that is locked to its thread hands its P to
-// another thread each time it parks, and takes one back each time it goes on,
-// which made a switch and back cost more than all else that Start adds.
-func onThread(f func()) {
-	thread := &process.thread
-	thread.once.Do(func() {
+// call wakes the thread up, for run. Both sides wait in the kernel, not for a channel: a
+// goroutine that is locked to its thread hands its P to another thread each time it parks,
+// and takes one back each time it goes on, which made a switch and back cost more than all
+// else that Start adds.
+func (t *thread) call() {
+	t.once.Do(func() {
 		go func() {
 			runtime.LockOSThread()
 			for {
-				thread.asked.wait()
-				thread.work()
-				thread.done.set()
+				t.called.wait()
+				t.ownErr = errors.Join(t.own.links.read(namespacesFrom), t.own.readCredentials())
+				t.asked.wait()
+				t.work()
+				t.done.set()
 			}
 		}()
 	})
-	thread.mu.Lock()
-	defer thread.mu.Unlock()
-	thread.work = f
-	thread.asked.set()
-	thread.done.wait()
-	thread.work = nil
+	t.mu.Lock()
+	t.called.set()
+}
+
+// run runs f on the thread that was called, and waits for it.
+func (t *thread) run(f func()) {
+	defer t.mu.Unlock()
+	t.work = f
+	t.asked.set()
+	t.done.wait()
+	t.work = nil
+}
+
+// onThread runs f on that thread and waits for it.
+func onThread(f func()) {
+	process.thread.call()
+	process.thread.run(f)
 }
 
 // event is what one thread waits for and another sets, by futex(2).
@@ -139,40 +153,39 @@ func sameAsThread() error { return onThreadAs(func() {}) }
 // differs, f is not run, and the error says how. It is one call, because each
 // switch to the thread and back costs more than the comparison.
 func onThreadAs(f func()) error {
+	t := &process.thread
+	t.call() // to wake up takes as long as what follows: a twentieth of a start
 	var mine identity
 	runtime.LockOSThread()
 	err := errors.Join(mine.links.read(len(inherited)), mine.readCredentials())
 	runtime.UnlockOSThread()
-	if err != nil {
-		return err
+	if err == nil && mine.links[slices.Index(inherited[:], "ns/mnt")] == "" {
+		err = errors.New("read /proc/thread-self/ns: is /proc mounted?")
 	}
-	if mine.links[slices.Index(inherited[:], "ns/mnt")] == "" {
-		return errors.New("read /proc/thread-self/ns: is /proc mounted?")
-	}
-	onThread(func() {
-		if err = mine.compare(); err == nil {
+	t.run(func() {
+		if err == nil {
+			err = t.compare(&mine)
+		}
+		if err == nil {
 			f()
 		}
 	})
 	return err
 }
 
-// compare says how the caller's identity differs from that of the calling
-// thread, the one that forks, or nil. That thread's namespaces are remembered,
-// because reading them costs as much as all the rest: nothing here moves it to
-// others, and only syscall.AllThreadsSyscall can, which moves the caller too, who
-// then differs from what is remembered.
-func (mine *identity) compare() error {
-	its := identity{links: process.thread.namespaces}
-	n := namespacesFrom
-	if [len(inherited) - namespacesFrom]string(mine.links[n:]) != [len(inherited) - namespacesFrom]string(its.links[n:]) {
-		n = len(inherited)
+// compare says how mine differs from the identity of the calling thread, the one that
+// forks, or nil. That thread's namespaces are remembered, because reading them costs as
+// much as all the rest: nothing here moves it to others, and only
+// syscall.AllThreadsSyscall can, which moves the caller too, who then differs from what is
+// remembered.
+func (t *thread) compare(mine *identity) error {
+	if t.ownErr == nil && [len(inherited) - namespacesFrom]string(mine.links[namespacesFrom:]) != [len(inherited) - namespacesFrom]string(t.own.links[namespacesFrom:]) {
+		t.ownErr = t.own.links.read(len(inherited))
 	}
-	if err := errors.Join(its.links.read(n), its.readCredentials()); err != nil {
-		return err
+	if t.ownErr != nil {
+		return t.ownErr
 	}
-	process.thread.namespaces = its.links
-	return mine.differs(&its)
+	return mine.differs(&t.own)
 }
 
 // differs says how the caller's identity differs from the forking thread's, or nil.
