@@ -205,21 +205,21 @@ func (h *handshake) tell() error {
 	if err != nil {
 		return err
 	}
-	head := h.block[:supervisor.BlockHead]
 	var rights []byte
 	if len(h.files) > 0 {
 		rights = unix.UnixRights(h.files...)
 	}
+	var n int
 	var serr error
 	err = conn.Write(func(fd uintptr) bool {
-		_, serr = unix.SendmsgN(int(fd), head, rights, nil, unix.MSG_NOSIGNAL)
+		n, serr = unix.SendmsgN(int(fd), h.block, rights, nil, unix.MSG_NOSIGNAL)
 		return serr != unix.EAGAIN && serr != unix.EINTR
 	})
 	if err == nil {
 		err = os.NewSyscallError("sendmsg", serr)
 	}
-	if err == nil && len(h.block) > len(head) {
-		_, err = h.channel.Write(h.block[len(head):])
+	if err == nil && n < len(h.block) {
+		_, err = h.channel.Write(h.block[n:])
 	}
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
+	"github.com/seed329817d7/contain/strategies/internal/entry"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
@@ -38,7 +39,7 @@ func (i *supervised) specFor(cmd *exec.Cmd, onExit registry.LeaderExit) (*superv
 	}
 	s.Files = 3 + len(cmd.ExtraFiles)
 	s.OnLeaderExit = toldExit(onExit)
-	s.Ignored = supervisor.IgnoredSignals()
+	s.Ignored = i.lostIgnored()
 	if err := passAttr(&s.Attr, cmd.SysProcAttr); err != nil {
 		return nil, err
 	}
@@ -46,6 +47,16 @@ func (i *supervised) specFor(cmd *exec.Cmd, onExit registry.LeaderExit) (*superv
 		return nil, execError(cmd.Path, err)
 	}
 	return s, reachable(cmd)
+}
+
+// lostIgnored returns the signals that the leader has to ignore again. A helper by the entry
+// inherits what is ignored, as the leader does from it; in one by the first init the Go
+// runtime has put its handlers there.
+func (i *supervised) lostIgnored() uint64 {
+	if i.SupervisorWay() == entry.ByEntry.String() {
+		return 0
+	}
+	return supervisor.IgnoredSignals()
 }
 
 // errNulInEnv is what os/exec says.

@@ -80,33 +80,42 @@ var supervisorStack, leaderStack stack
 //go:norace
 func (s *stack) base() uintptr { return uintptr(unsafe.Pointer(s)) }
 
-// forkOntoStack is fork for the supervisor of a process with a Go runtime: it returns
-// in the proxy only. The supervisor's end continues the proxy, which somebody may have
-// stopped: the signal about it is SIGCONT, exit_signal in clone(2).
+// forkOntoStack is cloneSupervisor for a process with a Go runtime, whose handlers are not
+// the supervisor's.
 //
 //go:nosplit
 //go:norace
 func (r *Supervisor) forkOntoStack() int {
-	r.clone = cloneArgs{
-		flags: _CLONE_CLEAR_SIGHAND, exitSignal: _SIGCONT,
-		stack: uint64(supervisorStack.base()), stackSize: uint64(unsafe.Sizeof(supervisorStack)),
-	}
-	if r.EndContinues = !r.tied(); !r.EndContinues {
-		r.Reset = ^uint64(0)
-		return r.forkTied(supervisorStack.base(), unsafe.Sizeof(supervisorStack))
-	}
-	pid := -1
 	if r.InitFlags == 0 { // else clone(2), whose flags a seccomp profile can see
-		pid = cloneOntoStack(_SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), &superviseFunc)
-	}
-	if pid < 0 { // Linux before 5.5, or a seccomp profile that refuses all of clone3
-		r.Reset = ^uint64(0)
-		top := supervisorStack.base() + unsafe.Sizeof(supervisorStack)
-		pid = cloneOntoStack(_SYS_CLONE, r.InitFlags|_SIGCONT, top, &superviseFunc)
-		if pid == -_EINVAL { // QEMU's user mode, for one, knows no other signal than
-			r.EndContinues = false
-			pid = cloneOntoStack(_SYS_CLONE, r.InitFlags|_SIGCHLD, top, &superviseFunc)
+		r.EndContinues = true
+		r.clone = cloneArgs{
+			flags: _CLONE_CLEAR_SIGHAND, exitSignal: _SIGCONT,
+			stack: uint64(supervisorStack.base()), stackSize: uint64(unsafe.Sizeof(supervisorStack)),
 		}
+		pid := cloneOntoStack(_SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), &superviseFunc)
+		if pid >= 0 {
+			return pid
+		}
+	}
+	r.Reset = ^uint64(0) // Linux before 5.5, or a seccomp profile that refuses all of clone3
+	return r.cloneSupervisor(0)
+}
+
+// cloneSupervisor is clone(2) for the supervisor, and returns in the proxy only. Its end
+// continues the proxy, which somebody may have stopped: the signal about it is SIGCONT,
+// exit_signal in clone(2).
+//
+//go:nosplit
+//go:norace
+func (r *Supervisor) cloneSupervisor(flags uintptr) int {
+	if r.EndContinues = !r.tied(); !r.EndContinues {
+		return r.forkTied(flags)
+	}
+	top := supervisorStack.base() + unsafe.Sizeof(supervisorStack)
+	pid := cloneOntoStack(_SYS_CLONE, flags|r.InitFlags|_SIGCONT, top, &superviseFunc)
+	if pid == -_EINVAL { // QEMU's user mode, for one, knows no other signal than
+		r.EndContinues = false
+		pid = cloneOntoStack(_SYS_CLONE, flags|r.InitFlags|_SIGCHLD, top, &superviseFunc)
 	}
 	return pid
 }

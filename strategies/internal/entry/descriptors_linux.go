@@ -1,51 +1,54 @@
 package entry
 
-// closeAllButKept closes what belongs to the backend: from here on it alone
-// holds its descriptors, so its end of a pipe is the end of the pipe.
-//
-//go:nosplit
-//go:norace
-func (r *Supervisor) closeAllButKept() {
-	if r.supervisorPidfd > r.MaxFD {
-		r.MaxFD = r.supervisorPidfd
-	}
-	low := 0
-	for i := 0; i < r.nkeep && i < len(r.keep); i++ {
-		r.closeRange(low, r.keep[i]-1)
-		low = r.keep[i] + 1
-	}
-	r.closeRange(low, r.MaxFD)
+// kept are the descriptors that a process keeps, ascending. All others belong to the
+// backend: once they are closed it alone holds them, so its end of a pipe is the end of the
+// pipe.
+type kept struct {
+	fds [12]int
+	n   int
 }
 
-// Retain puts fd in its place among the descriptors that the supervisor keeps. It
-// reports whether there was room for it.
+// retain puts fd in its place among them. It reports whether there was room for it.
 //
 //go:nosplit
 //go:norace
-func (r *Supervisor) Retain(fd int) bool {
+func (k *kept) retain(fd int) bool {
 	if fd < 0 {
 		return true
 	}
-	if r.nkeep >= len(r.keep) {
+	if k.n >= len(k.fds) {
 		return false
 	}
-	i := r.nkeep
-	for ; i > 0 && i < len(r.keep) && r.keep[i-1] > fd; i-- {
-		r.keep[i] = r.keep[i-1]
+	i := k.n
+	for ; i > 0 && i < len(k.fds) && k.fds[i-1] > fd; i-- {
+		k.fds[i] = k.fds[i-1]
 	}
-	if i < len(r.keep) {
-		r.keep[i] = fd
+	if i < len(k.fds) {
+		k.fds[i] = fd
 	}
-	r.nkeep++
-	if fd > r.MaxFD {
-		r.MaxFD = fd
-	}
+	k.n++
 	return true
 }
 
+// closeOthers closes all others up to most.
+//
 //go:nosplit
 //go:norace
-func (r *Supervisor) closeRange(low, high int) {
+func (k *kept) closeOthers(most int) {
+	low := 0
+	for i := 0; i < k.n && i < len(k.fds); i++ {
+		closeRange(low, k.fds[i]-1)
+		low = k.fds[i] + 1
+	}
+	closeRange(low, most)
+}
+
+// Retain has the supervisor keep fd. It reports whether there was room for it.
+func (r *Supervisor) Retain(fd int) bool { return r.keep.retain(fd) }
+
+//go:nosplit
+//go:norace
+func closeRange(low, high int) {
 	if low > high {
 		return
 	}

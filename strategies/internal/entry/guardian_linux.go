@@ -29,8 +29,7 @@ func (r *Supervisor) forkGuarded() (supervisor int) {
 func (r *Supervisor) guardian(supervisor int) {
 	sys(_SYS_SETSID, 0, 0, 0, 0, 0)
 	sys(_SYS_PRCTL, _PR_SET_PDEATHSIG, uintptr(_SIGCONT), 0, 0, 0) // it may have been stopped
-	r.nkeep = 0
-	r.closeAllButKept()
+	closeRange(0, r.MaxFD)
 	sys(_SYS_CHDIR, uintptr(unsafe.Pointer(&rootDir[0])), 0, 0, 0, 0)
 	r.KillFD = -1
 	for {

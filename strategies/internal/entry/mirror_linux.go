@@ -2,37 +2,77 @@ package entry
 
 import "unsafe"
 
-// tell sends a message to the owner and to the proxy.
+// untold are messages to one process. What becomes known together is told together: of a
+// command that is over soon the proxy hears at once that it was started and how it ended,
+// wakes up once, and has nothing to prepare for its life. Nothing may be left when this
+// process waits or ends.
+type untold struct {
+	messages [6]Message // no more kinds become known together
+	n        int
+}
+
+//go:nosplit
+//go:norace
+func (u *untold) add(m Message) {
+	if u.n < len(u.messages) {
+		u.messages[u.n] = m
+		u.n++
+	}
+}
+
+// send tells the owner, but not that this process has begun: that waits for what comes
+// next. sendto, not write: a peer that has gone must not raise SIGPIPE. A
+// full or closed channel is the reader's loss; the supervisor never waits for it.
+//
+//go:nosplit
+//go:norace
+func (u *untold) send(channel int) {
+	if u.n == 1 && u.messages[0].Op == OpHello {
+		return
+	}
+	if u.n > 0 && channel >= 0 {
+		sys(_SYS_SENDTO, uintptr(channel), uintptr(unsafe.Pointer(&u.messages)), uintptr(u.n)*MessageSize, _MSG_NOSIGNAL|_MSG_DONTWAIT, 0)
+	}
+	u.n = 0
+}
+
+// tellOwner tells the owner at once, with what has been put aside for it.
+//
+//go:nosplit
+//go:norace
+func tellOwner(channel int, op Op, a, b uint32) {
+	Raw.toOwner.add(Message{Op: op, A: a, B: b})
+	Raw.toOwner.send(channel)
+}
+
+// tell puts a message to the owner and to the proxy aside.
 //
 //go:nosplit
 //go:norace
 func (r *Supervisor) tell(op Op, a, b uint32) {
-	writeMessage(r.Channel, op, a, b)
-	r.tellProxy(op, a, b)
+	r.toOwner.add(Message{Op: op, A: a, B: b})
+	r.toProxy.add(Message{Op: op, A: a, B: b})
 }
 
-// tellProxy has flushProxy tell something to the proxy. What becomes known together
-// is told together: of a command that is over soon the proxy hears at once that it was
-// started and how it ended, wakes up once, and has nothing to prepare for its life.
-//
 //go:nosplit
 //go:norace
-func (r *Supervisor) tellProxy(op Op, a, b uint32) {
-	if r.nToProxy < len(r.toProxy) { // one of each kind at most
-		r.toProxy[r.nToProxy] = Message{Op: op, A: a, B: b}
-		r.nToProxy++
+func (r *Supervisor) tellStarted() {
+	m := Message{Op: OpStarted, A: uint32(r.leader), B: uint32(r.supervisorPID)}
+	r.toOwner.add(m)
+	if !r.Shared {
+		r.toProxy.add(m)
 	}
 }
 
-// flushProxy tells the proxy what tellProxy has put aside. Nothing may be left when
-// this process waits or ends.
+// flush tells both what has been put aside.
 //
 //go:nosplit
 //go:norace
-func (r *Supervisor) flushProxy() {
-	if r.nToProxy > 0 {
-		sys(_SYS_WRITE, uintptr(r.Mirror), uintptr(unsafe.Pointer(&r.toProxy[0])), uintptr(r.nToProxy)*MessageSize, 0, 0)
-		r.nToProxy = 0
+func (r *Supervisor) flush() {
+	r.toOwner.send(r.Channel)
+	if r.toProxy.n > 0 {
+		sys(_SYS_WRITE, uintptr(r.Mirror), uintptr(unsafe.Pointer(&r.toProxy.messages)), uintptr(r.toProxy.n)*MessageSize, 0, 0)
+		r.toProxy.n = 0
 	}
 }
 
@@ -65,7 +105,7 @@ func (r *Supervisor) mirrorStop() {
 		if r.leaderStopped {
 			a = 1
 		}
-		r.tellProxy(OpStopped, a, 0)
+		r.toProxy.add(Message{Op: OpStopped, A: a})
 	case r.leaderStopped:
 		r.signalProxy(_SIGSTOP)
 	default: // whoever continued the leader may not have meant the proxy
@@ -94,7 +134,7 @@ func (r *Supervisor) signalProxy(sig int) {
 //go:norace
 func (r *Supervisor) leaderEnded() {
 	r.leaderReported = true
-	writeMessage(r.Channel, OpLeader, r.leaderStatus, 0)
+	r.toOwner.add(Message{Op: OpLeader, A: r.leaderStatus})
 	event := LeaderExited
 	if r.leaderStatus&0x7f == uint32(_SIGKILL) {
 		event = LeaderSIGKILLed
@@ -117,5 +157,5 @@ func (r *Supervisor) announce() {
 	case _CLD_DUMPED:
 		status |= 0x80
 	}
-	writeMessage(r.Channel, OpLeader, status, 0)
+	tellOwner(r.Channel, OpLeader, status, 0)
 }

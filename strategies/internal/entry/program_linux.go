@@ -27,7 +27,7 @@ type helper struct {
 	number                 [24]byte // room for text
 	cred                   ucred
 	message                messageHeader
-	vector                 ioVector
+	vector                 [2]ioVector
 	control                [64]byte
 	rights                 rights
 	address                socketAddress
@@ -251,14 +251,17 @@ func (h *helper) digits(n int) int {
 	}
 }
 
-// hello says that this executable has begun as a helper, and in which way.
+// hello says that this executable has begun as a helper, and in which way, with whatever
+// is said first.
 //
 //go:nosplit
 //go:norace
 func (h *helper) hello() {
-	Raw.out = Message{Op: OpHello, A: Version, B: uint32(sys(_SYS_GETPID, 0, 0, 0, 0, 0)), C: uint32(h.way)}
-	sys6(_SYS_SENDTO, uintptr(h.channel), uintptr(unsafe.Pointer(&Raw.out)), MessageSize, _MSG_NOSIGNAL, 0, 0)
+	Raw.toOwner.add(Message{Op: OpHello, A: Version, B: uint32(sys(_SYS_GETPID, 0, 0, 0, 0, 0)), C: uint32(h.way)})
 }
+
+// usualBlock is room for most blocks, which are read by one call.
+const usualBlock = 64 << 10
 
 // receive reads the block, into place.
 //
@@ -266,27 +269,34 @@ func (h *helper) hello() {
 //go:norace
 func (h *helper) receive() int {
 	const headSize = unsafe.Sizeof(h.head)
-	h.vector = ioVector{uintptr(unsafe.Pointer(&h.head)), headSize}
+	room := sys6(_SYS_MMAP, 0, usualBlock, _PROT_READ|_PROT_WRITE, _MAP_PRIVATE|_MAP_ANONYMOUS, ^uintptr(0), 0)
+	if room < 0 && room > -4096 {
+		return room
+	}
+	h.vector[0] = ioVector{uintptr(unsafe.Pointer(&h.head)), headSize}
+	h.vector[1] = ioVector{uintptr(room) + headSize, usualBlock - headSize}
 	h.message = messageHeader{
-		vector: uintptr(unsafe.Pointer(&h.vector)), vectorLen: 1,
+		vector: uintptr(unsafe.Pointer(&h.vector)), vectorLen: 2,
 		control: uintptr(unsafe.Pointer(&h.control[0])), controlLen: uint64(len(h.control)),
 	}
 	n := sys(_SYS_RECVMSG, uintptr(h.channel), uintptr(unsafe.Pointer(&h.message)), _MSG_CMSG_CLOEXEC, 0, 0)
 	if n < 0 {
 		return n
 	}
-	if n != int(headSize) || h.head.Version != Version || h.head.Size < uint32(headSize) || h.head.Size > maxBlock {
+	if n < int(headSize) || h.head.Version != Version || h.head.Size < uint32(n) || h.head.Size > maxBlock {
 		return -_EPROTO
 	}
 	if e := h.takeFiles(); e < 0 {
 		return e
 	}
-	room := sys6(_SYS_MMAP, 0, uintptr(h.head.Size), _PROT_READ|_PROT_WRITE, _MAP_PRIVATE|_MAP_ANONYMOUS, ^uintptr(0), 0)
-	if room < 0 && room > -4096 {
-		return room
+	if h.head.Size > usualBlock {
+		room = sys(_SYS_MREMAP, uintptr(room), usualBlock, uintptr(h.head.Size), _MREMAP_MAYMOVE, 0)
+		if room < 0 && room > -4096 {
+			return room
+		}
 	}
 	h.block = uintptr(room)
-	for at := uintptr(headSize); at < uintptr(h.head.Size); {
+	for at := uintptr(n); at < uintptr(h.head.Size); {
 		n := sys(_SYS_READ, uintptr(h.channel), h.block+at, uintptr(h.head.Size)-at, 0, 0)
 		if n == 0 {
 			return -_EPROTO
@@ -401,7 +411,7 @@ func (h *helper) at(offset uint32) uintptr {
 //go:norace
 func (h *helper) refuse(why Refusal, errno int) {
 	if h.channel >= 0 {
-		writeMessage(h.channel, OpRefused, uint32(why), uint32(errno))
+		tellOwner(h.channel, OpRefused, uint32(why), uint32(errno))
 	} else {
 		sys(_SYS_WRITE, 2, uintptr(unsafe.Pointer(&refusal[0])), uintptr(len(refusal)), 0, 0)
 	}

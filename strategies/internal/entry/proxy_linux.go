@@ -20,6 +20,9 @@ type proxy struct {
 	signalSet  uint64
 	info       [SiginfoSize]byte
 	message    Message
+	keep       kept
+	ts         timespec
+	act        kernelSigaction
 }
 
 var theProxy proxy
@@ -33,7 +36,7 @@ func (h *helper) serve() {
 	p.begin(h)
 	sharesGroup := prepareFunc(p, h)
 	p.fork(h)
-	if h.wrapped {
+	if h.wrapped && !Raw.Shared { // else the supervisor does, once the leader has read them
 		Raw.renameArguments()
 	}
 	if sharesGroup {
@@ -46,7 +49,7 @@ func (h *helper) serve() {
 	if !p.await() {
 		takeOverFunc(p)
 	}
-	mirror(p.status)
+	p.mirror()
 }
 
 // begin opens what the two processes have in common.
@@ -121,14 +124,15 @@ func (p *proxy) prepare(h *helper) (sharesGroup bool) {
 	}
 	p.prepareAttr(h)
 	p.lookAtProc()
-	r.Retain(r.Owner)
-	r.Retain(r.Proxy)
-	r.Retain(r.Channel)
-	r.Retain(r.Relay)
-	r.Retain(r.Signals)
-	r.Retain(r.Status)
-	r.Retain(r.KillFD)
-	r.Retain(h.files[3])
+	k := &r.keep
+	k.retain(r.Owner)
+	k.retain(r.Proxy)
+	k.retain(r.Channel)
+	k.retain(r.Relay)
+	k.retain(r.Signals)
+	k.retain(r.Status)
+	k.retain(r.KillFD)
+	k.retain(h.files[3])
 	r.MaxFD = 1<<31 - 1
 	if sys(_SYS_CLOSE_RANGE, 1<<30, 1<<30, 0, 0, 0) < 0 { // Linux before 5.9
 		r.MaxFD = 1 << 16
@@ -235,25 +239,23 @@ func (p *proxy) chooseGroups(h *helper) (sharesGroup bool) {
 	return false
 }
 
-// fork makes the supervisor. Its end continues this process, which somebody may have
-// stopped: the signal about it is SIGCONT, exit_signal in clone(2).
+// fork makes the supervisor, which shares this process's memory if it may: a copy takes
+// time to make, to write to and to take apart, a sixth of a short backend's start and end
+// in all. From then on each writes what is its own only, but for Raw.dumpable. Whoever kills
+// one of the two still leaves the other; the kernel, when memory runs out, does not, see outlive.
+// An init has its own: a process that may trace it would otherwise be out of its PID namespace.
 //
 //go:nosplit
 //go:norace
 func (p *proxy) fork(h *helper) {
 	r := &Raw
-	pid := 0
-	if r.EndContinues = !r.tied(); r.EndContinues {
-		pid = fork(r.InitFlags | _SIGCONT)
-	} else {
-		pid = r.forkTied(0, 0)
+	pid := -1
+	if r.Shared = h.head.Flags&FlagOneMemory != 0 && r.InitFlags == 0; r.Shared {
+		pid = r.cloneSupervisor(_CLONE_VM)
 	}
-	if pid == -_EINVAL && r.EndContinues { // QEMU's user mode, for one, knows no other signal than
-		r.EndContinues = false
-		pid = fork(r.InitFlags | _SIGCHLD)
-	}
-	if pid == 0 {
-		superviseFunc()
+	if pid < 0 { // some sandbox may know no more than fork and threads
+		r.Shared = false
+		pid = r.cloneSupervisor(0)
 	}
 	if pid < 0 {
 		h.refuse(RefusedSetup, -pid)
@@ -278,20 +280,19 @@ func (p *proxy) fork(h *helper) {
 //go:norace
 func (p *proxy) giveUp() {
 	r := &Raw
-	r.nkeep = 0
-	r.Retain(p.socket)
-	r.Retain(p.signals)
-	r.Retain(p.owner)
-	r.Retain(p.channel)
-	r.Retain(r.KillFD)
-	r.closeAllButKept()
+	p.keep.retain(p.socket)
+	p.keep.retain(p.signals)
+	p.keep.retain(p.owner)
+	p.keep.retain(p.channel)
+	p.keep.retain(r.KillFD)
+	p.keep.closeOthers(r.MaxFD)
 	sys(_SYS_CHDIR, uintptr(unsafe.Pointer(&rootDir[0])), 0, 0, 0, 0)
 	// By this who lists processes knows a proxy from a supervisor, which has blocked
 	// all: package inventory. The action of SIGCHLD is none.
 	setMask(^uint64(1 << (_SIGCHLD - 1)))
-	r.ts[0] = 0
-	sys(_SYS_PRCTL, _PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&r.ts)), 0, 0, 0)
-	if uint32(r.ts[0]) == 0 { // else the owner has bound this process
+	p.ts[0] = 0
+	sys(_SYS_PRCTL, _PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&p.ts)), 0, 0, 0)
+	if uint32(p.ts[0]) == 0 { // else the owner has bound this process
 		// If somebody has stopped it, it wakes up to see whether the owner is gone.
 		sys(_SYS_PRCTL, _PR_SET_PDEATHSIG, _SIGCONT, 0, 0, 0)
 	}
@@ -308,7 +309,7 @@ func (p *proxy) await() bool {
 	p.fds[2] = pollFD{fd: int32(p.channel)} // what it says is for the supervisor
 	p.fds[3] = pollFD{fd: int32(p.signals), events: _POLLIN}
 	for {
-		if poll(&p.fds[0], len(p.fds), -1, &Raw.ts) < 0 {
+		if poll(&p.fds[0], len(p.fds), -1, &p.ts) < 0 {
 			continue
 		}
 		if p.fds[1].revents != 0 || p.fds[2].revents != 0 {
@@ -326,13 +327,26 @@ func (p *proxy) await() bool {
 		if p.fds[0].revents != 0 {
 			n := sys(_SYS_READ, uintptr(p.socket), uintptr(unsafe.Pointer(&p.message)), MessageSize, 0, 0)
 			if n != MessageSize {
-				return false
+				return p.isMirrored()
 			}
 			if p.take() {
 				return true
 			}
 		}
 	}
+}
+
+// isMirrored reports whether the supervisor has ended because its work was done.
+//
+//go:nosplit
+//go:norace
+func (p *proxy) isMirrored() bool {
+	if !Raw.Shared || !Raw.mirrored {
+		return false
+	}
+	p.status = Raw.leaderStatus
+	p.reap()
+	return true
 }
 
 // passOn gives the supervisor a signal that this process received: a struct
@@ -388,33 +402,38 @@ func (p *proxy) reap() {
 //go:nosplit
 //go:norace
 func (p *proxy) takeOver() {
+	if Raw.Shared {
+		p.leader = Raw.leader
+	}
 	status, _, empty := Raw.EndOrphans(p.leader, -1, Raw.KillDeadline)
 	p.status = status
-	writeMessage(p.channel, OpLeader, status, 0) // of a leader that has been reported, the first counts
+	tellOwner(p.channel, OpLeader, status, 0) // of a leader that has been reported, the first counts
 	if !empty {
-		writeMessage(p.channel, OpLate, 0, 0)
+		tellOwner(p.channel, OpLate, 0, 0)
 	}
 	for !empty {
 		_, _, empty = Raw.EndOrphans(0, Raw.children, Raw.KillDeadline)
 	}
-	writeMessage(p.channel, OpEmpty, 0, 0)
+	tellOwner(p.channel, OpEmpty, 0, 0)
 }
 
 // mirror ends this process as the leader ended: the same exit code, or the same
-// signal. A signal that dumps core must not dump this process's.
+// signal. A signal that dumps core must not dump this process's. What it takes to prevent
+// that is of the memory, and a supervisor that lives on takes it back, see readRelay.
 //
 //go:nosplit
 //go:norace
-func mirror(status uint32) {
-	sig := int(status & 0x7f)
+func (p *proxy) mirror() {
+	sig := int(p.status & 0x7f)
 	if sig == 0 {
-		exit(int(status >> 8 & 0xff))
+		exit(int(p.status >> 8 & 0xff))
 	}
+	Raw.dumpable = sys(_SYS_PRCTL, _PR_GET_DUMPABLE, 0, 0, 0, 0)
 	sys(_SYS_PRCTL, _PR_SET_DUMPABLE, 0, 0, 0, 0)
-	setDisposition(sig, sigDfl, &Raw.act)
+	setDisposition(sig, sigDfl, &p.act)
 	setMask(0)
-	sys(_SYS_KILL, uintptr(theProxy.pid), uintptr(sig), 0, 0, 0)
-	poll(nil, 0, 1000, &Raw.ts)
+	sys(_SYS_KILL, uintptr(p.pid), uintptr(sig), 0, 0, 0)
+	poll(nil, 0, 1000, &p.ts)
 	exit(128 + sig)
 }
 
@@ -462,13 +481,13 @@ func (p *proxy) writeMap(h *helper, name *byte, id int) bool {
 //go:nosplit
 //go:norace
 func (p *proxy) writeFile(h *helper, name, text *byte) bool {
-	at := uintptr(unsafe.Pointer(&Raw.buf[0]))
+	at := uintptr(unsafe.Pointer(&h.control[0])) // which has room for it
 	at = putText(at, &procDir[0])
 	poke(at, '/')
 	at = h.putNumber(at+1, p.supervisor)
 	putText(at, name)
 	atFDCWD := _AT_FDCWD
-	fd := sys(_SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&Raw.buf[0])), _O_WRONLY|_O_CLOEXEC, 0, 0)
+	fd := sys(_SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&h.control[0])), _O_WRONLY|_O_CLOEXEC, 0, 0)
 	if fd < 0 {
 		return false
 	}

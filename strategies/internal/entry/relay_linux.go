@@ -75,7 +75,7 @@ func (r *Supervisor) release() {
 		return
 	}
 	r.fds[atOwner].fd, r.fds[atChannel].fd = -1, -1
-	writeMessage(r.Channel, OpReleased, 0, 0)
+	tellOwner(r.Channel, OpReleased, 0, 0)
 }
 
 // SiginfoSize is the size of siginfo_t on Linux, sigaction(2).
@@ -130,6 +130,9 @@ func (r *Supervisor) readRelay() {
 	case n == -int(_EAGAIN) || n == -int(_EINTR):
 	default:
 		r.fds[atRelay].fd = -1
+		if r.dumpable != 0 { // else others cannot read what /proc says of this process
+			sys(_SYS_PRCTL, _PR_SET_DUMPABLE, uintptr(r.dumpable), 0, 0, 0)
+		}
 		event := ProxyGone
 		if r.Channel < 0 { // contain run: the proxy is the owner
 			event = OwnerGone

@@ -29,6 +29,9 @@ type Command struct {
 	Ignored     uint64 // signals that the backend ignores
 	Nofile      Rlimit // if its Max is not 0
 	ShareMemory bool   // of the supervisor with the leader, until the exec
+	// Shared: the supervisor's memory is the proxy's, which finds there what it is not told:
+	// leader, and at the end mirrored.
+	Shared bool
 }
 
 // Rlimit is struct rlimit64 of prlimit(2).
@@ -100,10 +103,9 @@ type Files struct {
 	Cgroup        uintptr // its path
 	Mapped        int     // ends or has a byte when the user namespace's maps are written
 	MappedWrite   int
-	Tie           int32   // the pidfd of a supervisor that is tied to it, in this process only
-	keep          [12]int // those of the above that the supervisor keeps, ascending
-	nkeep         int
-	MaxFD         int
+	Tie           int32 // the pidfd of a supervisor that is tied to it, in this process only
+	keep          kept  // those of the above that the supervisor keeps
+	MaxFD         int   // none is higher
 }
 
 // progress is what has become of things.
@@ -129,6 +131,8 @@ type progress struct {
 	waitedForEnd    bool
 	outlives        bool // when memory runs out, as far as it may
 	unreaped        bool // there may be more to wait for
+	mirrored        bool // the proxy is to end as the leader did, once this process has ended
+	dumpable        int  // as the memory was before the proxy ended by a signal, or 0
 }
 
 // arrival is when a signal came, and of whom.
@@ -146,16 +150,16 @@ type ending struct {
 	forced     uint32
 	alive      int  // children who have just been killed and have not ended yet
 	unseen     bool // who has ended cannot be seen without reaping
+	over       bool // nothing is left to do but to end
 }
 
 // room is for what the kernel reads and writes, and for what is to be told together.
 type room struct {
 	fds        [6]pollFD
 	mirrorPoll pollFD
-	toProxy    [4]Message // what the proxy has not been told yet: see tellProxy
-	nToProxy   int
-	out        Message
-	says       Message // the leader's out
+	toOwner    untold
+	toProxy    untold
+	says       Message // of the leader
 	ts         timespec
 	act        kernelSigaction
 	clone      cloneArgs

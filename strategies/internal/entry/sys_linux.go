@@ -16,21 +16,6 @@ func closeFD(fd int) {
 	}
 }
 
-//go:nosplit
-//go:norace
-func writeMessage(fd int, op Op, a, b uint32) {
-	if fd < 0 {
-		return
-	}
-	Raw.out = Message{Op: op, A: a, B: b}
-	m := &Raw.out
-	// sendto, not write: a peer that has gone must not raise SIGPIPE. A full or
-	// closed channel is the reader's loss; the supervisor never waits for it.
-	if sys(_SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(m)), MessageSize, _MSG_NOSIGNAL|_MSG_DONTWAIT, 0) == -int(_ENOTSOCK) {
-		sys(_SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(m)), MessageSize, 0, 0)
-	}
-}
-
 type pollFD struct {
 	fd      int32
 	events  int16

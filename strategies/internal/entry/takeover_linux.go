@@ -12,7 +12,10 @@ func (r *Supervisor) EndOrphans(leader, children int, ms int64) (status uint32, 
 	r.children = children
 	r.InitFlags = 0 // what an init sends to everyone would from here reach the whole host
 	r.killing = true
-	r.leaderStatus, r.forced = _SIGKILL, 0
+	r.forced = 0
+	if !r.leaderExited {
+		r.leaderStatus = _SIGKILL
+	}
 	deadline := nowMillis(&r.ts) + ms
 	for {
 		r.killChildren()

@@ -4,22 +4,18 @@ package entry
 
 import "unsafe"
 
-// forkTied is fork for a supervisor that is tied to a pidfd, which is in r.Tie then, and
-// in no process but this one. With a stack it is for cloneOntoStack.
+// forkTied is cloneSupervisor for a supervisor that is tied to a pidfd, which is in r.Tie
+// then, and open in no process but this one.
 //
 //go:nosplit
 //go:norace
-func (r *Supervisor) forkTied(stack, size uintptr) int {
+func (r *Supervisor) forkTied(flags uintptr) int {
 	r.Tie = -1
 	r.clone = cloneArgs{
-		flags: uint64(r.InitFlags) | _CLONE_PIDFD, pidfd: uint64(uintptr(unsafe.Pointer(&r.Tie))),
-		stack: uint64(stack), stackSize: uint64(size),
+		flags: uint64(flags|r.InitFlags) | _CLONE_PIDFD, pidfd: uint64(uintptr(unsafe.Pointer(&r.Tie))),
+		stack: uint64(supervisorStack.base()), stackSize: uint64(unsafe.Sizeof(supervisorStack)),
 	}
-	args, n := uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone)
-	if stack == 0 {
-		return sys(_SYS_CLONE3, args, n, 0, 0, 0)
-	}
-	return cloneOntoStack(_SYS_CLONE3, args, n, &superviseFunc)
+	return cloneOntoStack(_SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), &superviseFunc)
 }
 
 // rights is struct cmsghdr with one descriptor, cmsg(3).
@@ -39,9 +35,9 @@ type rights struct {
 //go:norace
 func (p *proxy) handOver(h *helper) {
 	r := &Raw
-	r.out = Message{Op: OpTied}
+	p.message = Message{Op: OpTied}
 	h.rights = rights{len: 20, level: _SOL_SOCKET, kind: _SCM_RIGHTS, fd: r.Tie}
-	h.vector = ioVector{uintptr(unsafe.Pointer(&r.out)), MessageSize}
+	h.vector[0] = ioVector{uintptr(unsafe.Pointer(&p.message)), MessageSize}
 	h.message = messageHeader{
 		vector: uintptr(unsafe.Pointer(&h.vector)), vectorLen: 1,
 		control: uintptr(unsafe.Pointer(&h.rights)), controlLen: uint64(unsafe.Sizeof(h.rights)),

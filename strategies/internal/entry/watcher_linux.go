@@ -32,18 +32,17 @@ func (h *helper) watch() {
 	sys(_SYS_SETSID, 0, 0, 0, 0, 0)
 	// If somebody has stopped it, it wakes up to see whether the owner is gone.
 	sys(_SYS_PRCTL, _PR_SET_PDEATHSIG, _SIGCONT, 0, 0, 0)
-	Raw.Retain(h.files[0])
-	Raw.Retain(h.channel)
-	Raw.Retain(h.files[3]) // the lock says that the group is in use
-	Raw.MaxFD = 1 << 16
-	Raw.closeAllButKept()
+	Raw.keep.retain(h.files[0])
+	Raw.keep.retain(h.channel)
+	Raw.keep.retain(h.files[3]) // the lock says that the group is in use
+	Raw.keep.closeOthers(1 << 16)
 	sys(_SYS_CHDIR, uintptr(unsafe.Pointer(&rootDir[0])), 0, 0, 0, 0)
 
 	// The owner's descriptors were opened before this process started: once it says
 	// ready, the owner's end cannot be missed.
 	// Open already: among hundreds that fork without pause each call may be a long wait.
 	kill := w.open(&killName[0], _O_WRONLY)
-	writeMessage(h.channel, OpReady, 0, 0)
+	tellOwner(h.channel, OpReady, 0, 0)
 	w.fds[0] = pollFD{fd: int32(h.files[0]), events: _POLLIN}
 	w.fds[1] = pollFD{fd: int32(h.channel), events: _POLLIN}
 	// The owner never writes here: readable means closed.
@@ -56,7 +55,7 @@ func (h *helper) watch() {
 		killFunc(w)
 		w.awaitEmpty()
 	}
-	writeMessage(h.channel, OpEmpty, 0, 0)
+	tellOwner(h.channel, OpEmpty, 0, 0)
 	exit(0)
 }
 

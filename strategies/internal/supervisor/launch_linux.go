@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -226,13 +227,15 @@ func address(p unsafe.Pointer) uintptr { return uintptr(p) }
 
 // mayShareMemory: without a copy of its memory the leader starts sooner. Not so with another
 // identity: that would take the memory of both out of the reach of its owner,
-// PR_SET_DUMPABLE(2const). Nor in new namespaces, of which that of time refuses. Nor
-// before Linux 5.16, where a leader that dies of a pending SIGQUIT before its exec
-// takes all who share its memory along: "coredump: Limit coredumps to a single
-// thread group".
+// PR_SET_DUMPABLE(2const). Nor in new namespaces, of which that of time refuses.
 func mayShareMemory(a *Attr) bool {
-	return a.Cloneflags == 0 && a.Unshareflags == 0 && !a.Credential && len(a.AmbientCaps) == 0 && kernelAtLeast(5, 16)
+	return a.Cloneflags == 0 && a.Unshareflags == 0 && !a.Credential && len(a.AmbientCaps) == 0 && coreDumpsAlone()
 }
+
+// coreDumpsAlone: before Linux 5.16 a process that dies of a signal that dumps core, such as
+// a leader of a pending SIGQUIT before its exec, takes all who share its memory along:
+// "coredump: Limit coredumps to a single thread group".
+func coreDumpsAlone() bool { return kernelAtLeast(5, 16) }
 
 // describeByPointer does so for what is of any length.
 func describeByPointer(r *entry.Supervisor, s *Spec) error {
@@ -266,13 +269,16 @@ func describeByPointer(r *entry.Supervisor, s *Spec) error {
 	return nil
 }
 
-// kernelAtLeast compares the kernel's version, uname(2).
-func kernelAtLeast(major, minor int) bool {
+// kernelRelease is the kernel's version, uname(2), "" if it cannot be had.
+var kernelRelease = sync.OnceValue(func() string {
 	u := new(unix.Utsname)
-	if unix.Uname(u) != nil {
-		return false
-	}
-	first, rest, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), ".")
+	_ = unix.Uname(u)
+	return unix.ByteSliceToString(u.Release[:])
+})
+
+// kernelAtLeast compares the kernel's version.
+func kernelAtLeast(major, minor int) bool {
+	first, rest, _ := strings.Cut(kernelRelease(), ".")
 	second, _, _ := strings.Cut(rest, ".")
 	a, err := strconv.Atoi(first)
 	b, _ := strconv.Atoi(strings.TrimRight(second, "-+abcdefghijklmnopqrstuvwxyz"))
