@@ -135,8 +135,8 @@ func TestCgroupManyBackends(t *testing.T) {
 	}
 	pss := proportionalKiB(t, supers[0].PID)
 	t.Logf("supervisor of %d backends: PSS %d KiB", n, pss)
-	if !raceEnabled() && pss > 6<<10 {
-		t.Errorf("PSS of the supervisor is %d KiB, more than 6 MiB", pss)
+	if !raceEnabled() && pss > 2<<10 {
+		t.Errorf("PSS of the supervisor is %d KiB, more than 2 MiB", pss)
 	}
 	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait()

@@ -15,6 +15,7 @@ type helper struct {
 	way        Way
 	argv, envp uintptr
 	execfn     uintptr
+	headers    programHeaders
 	secure     bool
 	mask       uint64 // signals that were blocked
 	// Go's memory, which nobody needs any more.
@@ -129,6 +130,12 @@ func (h *helper) readStack(sp uintptr) {
 			h.secure = word(at+size) != 0
 		case _AT_EXECFN:
 			h.execfn = word(at + size)
+		case _AT_PHDR:
+			h.headers.at = word(at + size)
+		case _AT_PHENT:
+			h.headers.size = word(at + size)
+		case _AT_PHNUM:
+			h.headers.n = word(at + size)
 		}
 	}
 }

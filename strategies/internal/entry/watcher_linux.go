@@ -43,6 +43,7 @@ func (h *helper) watch() {
 	// Open already: among hundreds that fork without pause each call may be a long wait.
 	kill := w.open(&killName[0], _O_WRONLY)
 	tellOwner(h.channel, OpReady, 0, 0)
+	h.headers.forget()
 	w.fds[0] = pollFD{fd: int32(h.files[0]), events: _POLLIN}
 	w.fds[1] = pollFD{fd: int32(h.channel), events: _POLLIN}
 	// The owner never writes here: readable means closed.

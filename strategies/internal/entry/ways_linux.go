@@ -73,12 +73,8 @@ func leaveRuntime(sp uintptr) {
 // thread-local storage the kernel writes, rseq(2).
 func goMemory(aux []uintptr, sp uintptr) (from, size uintptr) {
 	const (
-		atPhdr, atPhent, atPhnum = 3, 4, 5 // getauxval(3)
-		load, note, phdr         = 1, 4, 6 // elf(5), p_type
-		gnuStack                 = 0x6474e551
-		vaddr, memsz             = 16, 40   // in Elf64_Phdr
-		arena                    = 64 << 20 // heapArenaBytes of a 64-bit runtime
-		mostStack                = 8 << 20
+		arena     = 64 << 20 // heapArenaBytes of a 64-bit runtime
+		mostStack = 8 << 20
 	)
 	var at [6]uintptr
 	for i := 0; i+1 < len(aux); i += 2 {
@@ -86,18 +82,8 @@ func goMemory(aux []uintptr, sp uintptr) (from, size uintptr) {
 			at[aux[i]] = aux[i+1]
 		}
 	}
-	end := uintptr(0)
-	for i := range at[atPhnum] {
-		p := at[atPhdr] + i*at[atPhent]
-		switch kind := word32(p); {
-		case kind == phdr && word(p+vaddr) != at[atPhdr]: // it has been relocated
-			return 0, 0
-		case kind == load:
-			end = max(end, word(p+vaddr)+word(p+memsz))
-		case kind != phdr && kind != note && kind != gnuStack:
-			return 0, 0
-		}
-	}
+	headers := programHeaders{at[_AT_PHDR], at[_AT_PHENT], at[_AT_PHNUM]}
+	end := headers.imageEnd()
 	from = uintptr(unsafe.Pointer(new([64]byte))) &^ (arena - 1)
 	to := sp&^(mostStack-1) - mostStack
 	if end == 0 || end > from || from >= to {
