@@ -85,6 +85,44 @@ func BenchmarkSupervisorMemory(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// BenchmarkThroughput is the time that 500 short commands take, 8 at a time: of one that does
+// nothing, which is all cost, and of one that takes 10 ms.
+func BenchmarkThroughput(b *testing.B) {
+	for name, command := range map[string][]string{"true": {"/bin/true"}, "10ms": {"sleep", "0.01"}} {
+		for _, s := range []registry.Strategy{Cgroup(), Subreaper(), Pidns()} {
+			b.Run(name+"/"+s.Describe().Name, func(b *testing.B) {
+				usable(b, s)
+				contained := under(install(b, s))
+				paired(b,
+					func() time.Duration { return shortCommands(b, plain, command) },
+					func() time.Duration { return shortCommands(b, contained, command) })
+			})
+		}
+	}
+}
+
+func shortCommands(b *testing.B, start starter, command []string) time.Duration {
+	slots := make(chan struct{}, 8)
+	var commands sync.WaitGroup
+	began := time.Now()
+	for range 500 {
+		slots <- struct{}{}
+		commands.Go(func() {
+			defer func() { <-slots }()
+			cmd := exec.Command(command[0], command[1:]...)
+			err := start(cmd)
+			if err == nil {
+				err = cmd.Wait()
+			}
+			if err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	commands.Wait()
+	return time.Since(began)
+}
+
 // BenchmarkLeakyJobs is the time that a runner takes for 60 jobs, 8 at a time, each of
 // which leaves a busy process behind: for plain os/exec these add up, until each ends of
 // itself after two seconds.

@@ -6,7 +6,7 @@ import "sync"
 // came first. Everything else is each installation's own, or a fact that does not change.
 var process struct {
 	binding  binding
-	thread   thread
+	threads  threads
 	services services
 	images   images
 	// probed has the supervisors that were seen to work here: of probeKey to entry.Way.

@@ -17,8 +17,6 @@ import (
 // a child's fires when the thread that forked it exits, PR_SET_PDEATHSIG(2const). This one is
 // locked to its goroutine for good, so neither happens before the process ends.
 type thread struct {
-	once   sync.Once
-	mu     sync.Mutex // held by the one caller
 	called event
 	work   func()
 	asked  event
@@ -27,40 +25,65 @@ type thread struct {
 	ownErr error
 }
 
-// call wakes the thread up, for run. Both sides wait in the kernel, not for a channel: a
+// threads are all there are. More than one, because where the processors are busy each
+// change to a thread and back is a wait, and a service that starts eight commands at a time
+// would take up to a third longer (BenchmarkThroughput).
+type threads struct {
+	once sync.Once
+	busy chan struct{} // one for each at work
+	mu   sync.Mutex
+	idle []*thread // the one that worked last at the end
+}
+
+const mostThreads = 4
+
+// call wakes a thread up, for run. Both sides wait in the kernel, not for a channel: a
 // goroutine that is locked to its thread hands its P to another thread each time it parks,
 // and takes one back each time it goes on, which made a switch and back cost more than all
 // else that Start adds.
-func (t *thread) call() {
-	t.once.Do(func() {
-		go func() {
-			runtime.LockOSThread()
-			for {
-				t.called.wait()
-				t.ownErr = errors.Join(t.own.links.read(namespacesFrom), t.own.readCredentials())
-				t.asked.wait()
-				t.work()
-				t.done.set()
-			}
-		}()
-	})
-	t.mu.Lock()
+func (s *threads) call() (t *thread) {
+	s.once.Do(func() { s.busy = make(chan struct{}, mostThreads) })
+	s.busy <- struct{}{}
+	s.mu.Lock()
+	if last := len(s.idle) - 1; last >= 0 {
+		s.idle, t = s.idle[:last], s.idle[last]
+	}
+	s.mu.Unlock()
+	if t == nil {
+		t = new(thread)
+		go t.live()
+	}
 	t.called.set()
+	return t
 }
 
-// run runs f on the thread that was called, and waits for it.
-func (t *thread) run(f func()) {
-	defer t.mu.Unlock()
+func (t *thread) live() {
+	runtime.LockOSThread()
+	for {
+		t.called.wait()
+		t.ownErr = errors.Join(t.own.links.read(namespacesFrom), t.own.readCredentials())
+		t.asked.wait()
+		t.work()
+		t.done.set()
+	}
+}
+
+// run runs f on a thread that was called, and waits for it.
+func (s *threads) run(t *thread, f func()) {
 	t.work = f
 	t.asked.set()
 	t.done.wait()
 	t.work = nil
+	s.mu.Lock()
+	s.idle = append(s.idle, t)
+	s.mu.Unlock()
+	<-s.busy
 }
 
-// onThread runs f on that thread and waits for it.
+// onThread runs f on such a thread and waits for it.
 func onThread(f func()) {
-	process.thread.call()
-	process.thread.run(f)
+	s := &process.threads
+	s.run(s.call(), f)
 }
 
 // event is what one thread waits for and another sets, by futex(2).
@@ -153,8 +176,8 @@ func sameAsThread() error { return onThreadAs(func() {}) }
 // differs, f is not run, and the error says how. It is one call, because each
 // switch to the thread and back costs more than the comparison.
 func onThreadAs(f func()) error {
-	t := &process.thread
-	t.call() // to wake up takes as long as what follows: a twentieth of a start
+	s := &process.threads
+	t := s.call() // to wake up takes as long as what follows: a twentieth of a start
 	var mine identity
 	runtime.LockOSThread()
 	err := errors.Join(mine.links.read(len(inherited)), mine.readCredentials())
@@ -162,7 +185,7 @@ func onThreadAs(f func()) error {
 	if err == nil && mine.links[slices.Index(inherited[:], "ns/mnt")] == "" {
 		err = errors.New("read /proc/thread-self/ns: is /proc mounted?")
 	}
-	t.run(func() {
+	s.run(t, func() {
 		if err == nil {
 			err = t.compare(&mine)
 		}
