@@ -63,8 +63,8 @@ func scoredServiceRole() {
 	_ = cmd.Wait()
 }
 
-// A supervisor that lives on when its proxy has ended like a leader that crashed, which
-// takes what keeps memory from being dumped, remains readable for its user.
+// A supervisor that lives on when its proxy has ended like a leader that crashed, and has kept
+// its memory from being dumped, remains readable for its user.
 func TestSupervisorStaysReadable(t *testing.T) {
 	world := "nobody"
 	if os.Geteuid() != 0 {
@@ -99,37 +99,4 @@ func crashedLeaderRole() {
 	}
 	say("%v, and %s", cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(), is)
 	must(i.Close(context.Background()))
-}
-
-// A supervisor shares its proxy's memory where a core dump takes no other process along. An
-// init of a PID namespace does not: whoever may trace it, from inside, would be outside.
-func TestOneMemory(t *testing.T) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		t.Fatal(err)
-	}
-	old := u.Release[0] < '6' && u.Release[1] == '.' // Linux 5.16, to be exact
-	for name, want := range map[string]bool{SubreaperName: true, PidnsName: false} {
-		t.Run(name, func(t *testing.T) {
-			if err := registry.Probe(t.Context(), byName(name)); err != nil {
-				t.Skip(err)
-			}
-			cmd := exec.Command("sleep", "1000")
-			p, err := registry.Start(install(t, byName(name)), cmd, registry.StartOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			const kcmpVM = 1 // kcmp(2)
-			order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(cmd.Process.Pid), uintptr(p.(*tree).supervisor.PID), kcmpVM, 0, 0, 0)
-			_ = p.Kill()
-			_ = cmd.Wait()
-			switch {
-			case errno != 0: // no CONFIG_KCMP, or a seccomp filter
-				t.Skip(errno)
-			case want && old:
-			case (order == 0) != want:
-				t.Errorf("supervisor and proxy share their memory: %v", order == 0)
-			}
-		})
-	}
 }

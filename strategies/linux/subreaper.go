@@ -73,7 +73,6 @@ func (subreaper) Describe() registry.Description {
 		Limits: append([]string{
 			"owner and supervisor killed in the same instant leave what is not the leader",
 			"supervisors lower their oom_score_adj where they may; without CAP_SYS_RESOURCE one that was raised with it stays, and out of memory the kernel may take owner and supervisor together",
-			"a supervisor shares its memory with its proxy, so out of memory the kernel takes the one that would replace it along (from Linux 5.16; before, each has its own)",
 			"with on-leader-exit wait, a supervisor that is killed after the leader's end leaves the rest, but for contain run",
 			"a process that gained privileges which the supervisor lacks (a setuid program under an unprivileged service) cannot be killed by it",
 			"a process in uninterruptible sleep, or in a frozen cgroup, ends when it leaves that state",

@@ -78,8 +78,6 @@ const (
 	FlagForeground
 	FlagSetctty
 	FlagNoctty
-	// FlagOneMemory: the supervisor may share memory with the proxy.
-	FlagOneMemory
 )
 
 // BlockFiles are descriptors that come with a Block.

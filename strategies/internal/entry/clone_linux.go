@@ -98,7 +98,7 @@ func (r *Supervisor) forkOntoStack() int {
 		}
 	}
 	r.Reset = ^uint64(0) // Linux before 5.5, or a seccomp profile that refuses all of clone3
-	return r.cloneSupervisor(0)
+	return r.cloneSupervisor()
 }
 
 // cloneSupervisor is clone(2) for the supervisor, and returns in the proxy only. Its end
@@ -107,15 +107,15 @@ func (r *Supervisor) forkOntoStack() int {
 //
 //go:nosplit
 //go:norace
-func (r *Supervisor) cloneSupervisor(flags uintptr) int {
+func (r *Supervisor) cloneSupervisor() int {
 	if r.EndContinues = !r.tied(); !r.EndContinues {
-		return r.forkTied(flags)
+		return r.forkTied()
 	}
 	top := supervisorStack.base() + unsafe.Sizeof(supervisorStack)
-	pid := cloneOntoStack(_SYS_CLONE, flags|r.InitFlags|_SIGCONT, top, &superviseFunc)
+	pid := cloneOntoStack(_SYS_CLONE, r.InitFlags|_SIGCONT, top, &superviseFunc)
 	if pid == -_EINVAL { // QEMU's user mode, for one, knows no other signal than
 		r.EndContinues = false
-		pid = cloneOntoStack(_SYS_CLONE, flags|r.InitFlags|_SIGCHLD, top, &superviseFunc)
+		pid = cloneOntoStack(_SYS_CLONE, r.InitFlags|_SIGCHLD, top, &superviseFunc)
 	}
 	return pid
 }

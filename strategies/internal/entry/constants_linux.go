@@ -77,7 +77,6 @@ const (
 	_PR_SET_PDEATHSIG       = 1
 	_PR_GET_PDEATHSIG       = 2
 	_PR_SET_DUMPABLE        = 4
-	_PR_GET_DUMPABLE        = 3
 	_PR_SET_KEEPCAPS        = 8
 	_PR_SET_NAME            = 15
 	_PR_SET_CHILD_SUBREAPER = 36

@@ -54,16 +54,6 @@ func (r *Supervisor) tell(op Op, a, b uint32) {
 	r.toProxy.add(Message{Op: op, A: a, B: b})
 }
 
-//go:nosplit
-//go:norace
-func (r *Supervisor) tellStarted() {
-	m := Message{Op: OpStarted, A: uint32(r.leader), B: uint32(r.supervisorPID)}
-	r.toOwner.add(m)
-	if !r.Shared {
-		r.toProxy.add(m)
-	}
-}
-
 // flush tells both what has been put aside.
 //
 //go:nosplit

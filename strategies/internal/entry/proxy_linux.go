@@ -36,7 +36,7 @@ func (h *helper) serve() {
 	p.begin(h)
 	sharesGroup := prepareFunc(p, h)
 	p.fork(h)
-	if h.wrapped && !Raw.Shared { // else the supervisor does, once the leader has read them
+	if h.wrapped {
 		Raw.renameArguments()
 	}
 	if sharesGroup {
@@ -239,24 +239,16 @@ func (p *proxy) chooseGroups(h *helper) (sharesGroup bool) {
 	return false
 }
 
-// fork makes the supervisor, which shares this process's memory if it may: a copy takes
-// time to make, to write to and to take apart, a sixth of a short backend's start and end
-// in all. From then on each writes what is its own only, but for Raw.dumpable. Whoever kills
-// one of the two still leaves the other; the kernel, when memory runs out, does not, see outlive.
-// An init has its own: a process that may trace it would otherwise be out of its PID namespace.
+// fork makes the supervisor, with a copy of this process's memory. To share it would save a
+// tenth of a short backend's start, but the kernel, when memory runs out, ends all who share what
+// the victim had, and gives them one oom_score_adj: a service that raises that of cmd.Process
+// would have supervisor and proxy end together, and nobody left to end the tree.
 //
 //go:nosplit
 //go:norace
 func (p *proxy) fork(h *helper) {
 	r := &Raw
-	pid := -1
-	if r.Shared = h.head.Flags&FlagOneMemory != 0 && r.InitFlags == 0; r.Shared {
-		pid = r.cloneSupervisor(_CLONE_VM)
-	}
-	if pid < 0 { // some sandbox may know no more than fork and threads
-		r.Shared = false
-		pid = r.cloneSupervisor(0)
-	}
+	pid := r.cloneSupervisor()
 	if pid < 0 {
 		h.refuse(RefusedSetup, -pid)
 	}
@@ -327,26 +319,13 @@ func (p *proxy) await() bool {
 		if p.fds[0].revents != 0 {
 			n := sys(_SYS_READ, uintptr(p.socket), uintptr(unsafe.Pointer(&p.message)), MessageSize, 0, 0)
 			if n != MessageSize {
-				return p.isMirrored()
+				return false
 			}
 			if p.take() {
 				return true
 			}
 		}
 	}
-}
-
-// isMirrored reports whether the supervisor has ended because its work was done.
-//
-//go:nosplit
-//go:norace
-func (p *proxy) isMirrored() bool {
-	if !Raw.Shared || !Raw.mirrored {
-		return false
-	}
-	p.status = Raw.leaderStatus
-	p.reap()
-	return true
 }
 
 // passOn gives the supervisor a signal that this process received: a struct
@@ -402,9 +381,6 @@ func (p *proxy) reap() {
 //go:nosplit
 //go:norace
 func (p *proxy) takeOver() {
-	if Raw.Shared {
-		p.leader = Raw.leader
-	}
 	status, _, empty := Raw.EndOrphans(p.leader, -1, Raw.KillDeadline)
 	p.status = status
 	tellOwner(p.channel, OpLeader, status, 0) // of a leader that has been reported, the first counts
@@ -418,8 +394,7 @@ func (p *proxy) takeOver() {
 }
 
 // mirror ends this process as the leader ended: the same exit code, or the same
-// signal. A signal that dumps core must not dump this process's. What it takes to prevent
-// that is of the memory, and a supervisor that lives on takes it back, see readRelay.
+// signal. A signal that dumps core must not dump this process's.
 //
 //go:nosplit
 //go:norace
@@ -428,7 +403,6 @@ func (p *proxy) mirror() {
 	if sig == 0 {
 		exit(int(p.status >> 8 & 0xff))
 	}
-	Raw.dumpable = sys(_SYS_PRCTL, _PR_GET_DUMPABLE, 0, 0, 0, 0)
 	sys(_SYS_PRCTL, _PR_SET_DUMPABLE, 0, 0, 0, 0)
 	setDisposition(sig, sigDfl, &p.act)
 	setMask(0)

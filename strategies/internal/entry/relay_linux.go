@@ -130,9 +130,6 @@ func (r *Supervisor) readRelay() {
 	case n == -int(_EAGAIN) || n == -int(_EINTR):
 	default:
 		r.fds[atRelay].fd = -1
-		if r.dumpable != 0 { // else others cannot read what /proc says of this process
-			sys(_SYS_PRCTL, _PR_SET_DUMPABLE, uintptr(r.dumpable), 0, 0, 0)
-		}
 		event := ProxyGone
 		if r.Channel < 0 { // contain run: the proxy is the owner
 			event = OwnerGone
@@ -223,6 +220,7 @@ func (r *Supervisor) signalLeader() {
 	case sig == 0:
 	case r.leaderExited && r.started:
 		r.signalChildren(uintptr(sig))
+	case r.leaderExited: // before its start was known; its PID is not its own any more
 	case r.Attr.Setsid: // see Setsid in package linux
 		sys(_SYS_KILL, uintptr(-r.leader), uintptr(sig), 0, 0, 0)
 	case r.ToGroup && sys(_SYS_KILL, uintptr(-r.leader), uintptr(sig), 0, 0, 0) != -int(_ESRCH):

@@ -29,9 +29,6 @@ type Command struct {
 	Ignored     uint64 // signals that the backend ignores
 	Nofile      Rlimit // if its Max is not 0
 	ShareMemory bool   // of the supervisor with the leader, until the exec
-	// Shared: the supervisor's memory is the proxy's, which finds there what it is not told:
-	// leader, and at the end mirrored.
-	Shared bool
 }
 
 // Rlimit is struct rlimit64 of prlimit(2).
@@ -131,8 +128,6 @@ type progress struct {
 	waitedForEnd    bool
 	outlives        bool // when memory runs out, as far as it may
 	unreaped        bool // there may be more to wait for
-	mirrored        bool // the proxy is to end as the leader did, once this process has ended
-	dumpable        int  // as the memory was before the proxy ended by a signal, or 0
 }
 
 // arrival is when a signal came, and of whom.

@@ -12,10 +12,7 @@ func (r *Supervisor) EndOrphans(leader, children int, ms int64) (status uint32, 
 	r.children = children
 	r.InitFlags = 0 // what an init sends to everyone would from here reach the whole host
 	r.killing = true
-	r.forced = 0
-	if !r.leaderExited {
-		r.leaderStatus = _SIGKILL
-	}
+	r.leaderStatus, r.forced = _SIGKILL, 0
 	deadline := nowMillis(&r.ts) + ms
 	for {
 		r.killChildren()

@@ -9,10 +9,10 @@ import "unsafe"
 //
 //go:nosplit
 //go:norace
-func (r *Supervisor) forkTied(flags uintptr) int {
+func (r *Supervisor) forkTied() int {
 	r.Tie = -1
 	r.clone = cloneArgs{
-		flags: uint64(flags|r.InitFlags) | _CLONE_PIDFD, pidfd: uint64(uintptr(unsafe.Pointer(&r.Tie))),
+		flags: uint64(r.InitFlags) | _CLONE_PIDFD, pidfd: uint64(uintptr(unsafe.Pointer(&r.Tie))),
 		stack: uint64(supervisorStack.base()), stackSize: uint64(unsafe.Sizeof(supervisorStack)),
 	}
 	return cloneOntoStack(_SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), &superviseFunc)

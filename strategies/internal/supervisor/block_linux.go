@@ -73,7 +73,6 @@ func (s *Spec) flags(wrapped bool) (flags entry.BlockFlags) {
 		{a.Credential, entry.FlagCredential}, {a.NoSetGroups, entry.FlagNoSetGroups},
 		{a.Setsid, entry.FlagSetsid}, {a.Setpgid, entry.FlagSetpgid}, {a.Foreground, entry.FlagForeground},
 		{a.Setctty, entry.FlagSetctty}, {a.Noctty, entry.FlagNoctty},
-		{coreDumpsAlone(), entry.FlagOneMemory},
 	} {
 		if f.is {
 			flags |= f.flag

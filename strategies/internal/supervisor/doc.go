@@ -24,10 +24,9 @@
 // socket that N and its parent's PID name (Wrap). Each side checks who the other is. The
 // service sends one [entry.Block], which says what to start, and a pidfd of itself.
 //
-// The helper is the proxy from then on. It makes the supervisor, a process of its own on
-// the same memory (CLONE_VM, from Linux 5.16 on; a copy before, and for an init). That looks whether the owner
+// The helper is the proxy from then on. It forks the supervisor, which looks whether the owner
 // is alive, becomes a child subreaper (PR_SET_CHILD_SUBREAPER, Linux 3.4) and forks the
-// leader: with its memory shared, too, like vfork(2), or in new namespaces or a cgroup. The
+// leader: with its memory shared, like vfork(2), or in new namespaces or a cgroup. The
 // leader takes its attributes, binds itself to the supervisor and executes the command.
 // The supervisor reports that, and Start returns. Neither proxy nor supervisor keeps a
 // descriptor of the command's, and no process group that a service learns from
@@ -44,8 +43,7 @@
 // Whoever kills the proxy (Process.Kill, a cancelled CommandContext, a group kill)
 // orders the end of the tree. If the supervisor is killed instead, the leader gets its
 // parent-death signal and the rest falls to the proxy, a subreaper too, which ends it
-// in the same way: a kill is of one process, whatever memory it shares. Only the kernel, out
-// of memory, takes both. If both are killed, the leader dies and the rest is lost; under
+// in the same way. If both are killed, the leader dies and the rest is lost; under
 // linux/cgroup the service's watcher has it, which is a helper as well.
 //
 // Nothing is ever signalled by a bare PID: a supervisor kills only its own children,

@@ -227,15 +227,13 @@ func address(p unsafe.Pointer) uintptr { return uintptr(p) }
 
 // mayShareMemory: without a copy of its memory the leader starts sooner. Not so with another
 // identity: that would take the memory of both out of the reach of its owner,
-// PR_SET_DUMPABLE(2const). Nor in new namespaces, of which that of time refuses.
+// PR_SET_DUMPABLE(2const). Nor in new namespaces, of which that of time refuses. Nor
+// before Linux 5.16, where a leader that dies of a pending SIGQUIT before its exec
+// takes all who share its memory along: "coredump: Limit coredumps to a single
+// thread group".
 func mayShareMemory(a *Attr) bool {
-	return a.Cloneflags == 0 && a.Unshareflags == 0 && !a.Credential && len(a.AmbientCaps) == 0 && coreDumpsAlone()
+	return a.Cloneflags == 0 && a.Unshareflags == 0 && !a.Credential && len(a.AmbientCaps) == 0 && kernelAtLeast(5, 16)
 }
-
-// coreDumpsAlone: before Linux 5.16 a process that dies of a signal that dumps core, such as
-// a leader of a pending SIGQUIT before its exec, takes all who share its memory along:
-// "coredump: Limit coredumps to a single thread group".
-func coreDumpsAlone() bool { return kernelAtLeast(5, 16) }
 
 // describeByPointer does so for what is of any length.
 func describeByPointer(r *entry.Supervisor, s *Spec) error {
