@@ -181,7 +181,7 @@ func TestCgroupSupervisorIsReplaced(t *testing.T) {
 		s.mustDo("start 1", "alive")
 		eventually(t, "another supervisor", func() bool {
 			now := supervisorsOf(t, s.cmd.Process.Pid)
-			return len(now) == 1 && !now[0].Same(before)
+			return len(now) == 1 && !now[0].Same(before) && isTold(now[0])
 		})
 	}
 	_ = s.cmd.Process.Kill()

@@ -41,7 +41,7 @@ type handshake struct {
 	also    []*os.File
 	block   []byte
 	files   []int // go with the block
-	proxy   int   // its PID, once it has said hello
+	proxy   int   // its PID
 	way     entry.Way
 	ended   bool // the leader, before its start was reported
 	status  uint32
@@ -106,6 +106,7 @@ func (h *handshake) start(cmd *exec.Cmd) error {
 		err = h.owner.error("start "+h.path, fmt.Errorf("%w: %w", registry.ErrNotPassed, differs))
 	}
 	if err == nil {
+		h.proxy = cmd.Process.Pid
 		return nil
 	}
 	h.close()
@@ -156,7 +157,7 @@ func (h *handshake) exchange() (supervisor.Message, error) {
 		}
 		switch m.Op {
 		case supervisor.OpHello:
-			h.proxy, h.way = int(m.B), entry.Way(m.C)
+			h.way = entry.Way(m.C)
 			if m.A != entry.Version {
 				return none, fail(fmt.Errorf("it speaks version %d of the protocol, this program speaks %d; install the same version of contain", m.A, entry.Version))
 			}

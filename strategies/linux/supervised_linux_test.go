@@ -19,6 +19,7 @@ import (
 
 	"github.com/seed329817d7/contain/registry"
 	"github.com/seed329817d7/contain/strategies/internal/entry"
+	"github.com/seed329817d7/contain/strategies/internal/proctree"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
@@ -309,4 +310,56 @@ func TestRefusedUnderAtSecure(t *testing.T) {
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 125 {
 		t.Error(err)
 	}
+}
+
+// A leader that ends at once has left before Start knows of it, and with it the proxy. What
+// it leaves is found all the same.
+func TestLeaderEndsAtOnce(t *testing.T) {
+	i := install(t, Subreaper())
+	for range 20 {
+		cmd := exec.Command("sh", "-c", "sleep 1000 & exit 3")
+		p, err := registry.Start(i, cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		members, err := p.Members()
+		if err != nil || len(members) != 1 {
+			t.Errorf("the leader has left %v, %v", members, err)
+		}
+		_ = p.Kill()
+		<-p.Done()
+	}
+}
+
+// A signal that comes with the leader's end is for what that leaves, however soon after the
+// start: a supervisor has not looked for its children by then.
+func TestSignalComesWithLeadersEnd(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "sleep 1000 & sleep 0.01; exit 3")
+	p, err := registry.Start(install(t, Subreaper()), cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
+	if err != nil {
+		t.Fatal(err)
+	}
+	supervisor := p.(*tree).supervisor
+	if err := proctree.Signal(supervisor, unix.SIGSTOP); err != nil { // a busy host
+		t.Fatal(err)
+	}
+	eventually(t, "the leader has ended", func() bool {
+		leader, err := proctree.Lookup(p.PID())
+		return err != nil || leader.Zombie
+	})
+	if err := p.Signal(unix.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	if err := proctree.Signal(supervisor, unix.SIGCONT); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-p.Done():
+	case <-time.After(deadline):
+		members, err := p.Members()
+		t.Errorf("the signal has not reached %v, %v", members, err)
+		_ = p.Kill()
+	}
+	_ = cmd.Wait()
 }

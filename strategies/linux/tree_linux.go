@@ -67,9 +67,27 @@ func (t *tree) started(m supervisor.Message) {
 	defer func() { t.reap = adoptable(t.supervisor.PID) }()
 	// The supervisor may have gone already, and its PID may be another's: then
 	// nobody is below it.
-	if s, err := proctree.Lookup(int(m.B)); err == nil && s.PPID == t.h.proxy && s.Name == argv0Name {
+	if s, err := proctree.Lookup(int(m.B)); err == nil && s.Name == argv0Name && (s.PPID == t.h.proxy || t.h.hasOutlivedProxy()) {
 		t.supervisor = s
 	}
+}
+
+// hasOutlivedProxy reports whether the supervisor was there a moment ago, and its proxy was
+// not any more: nobody else holds the other end of the channel then.
+func (h *handshake) hasOutlivedProxy() bool {
+	if p, err := proctree.Lookup(h.proxy); err == nil && !p.Zombie {
+		return false
+	}
+	open := false
+	conn, err := h.channel.SyscallConn()
+	if err == nil {
+		err = conn.Control(func(fd uintptr) {
+			fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+			n, err := unix.Poll(fds, 0)
+			open = err == nil && n == 0
+		})
+	}
+	return err == nil && open
 }
 
 // adoptable returns a pidfd of the supervisor if it would become this process's
@@ -271,7 +289,7 @@ func (t *tree) Signal(sig os.Signal) error {
 		return t.h.owner.error("signal", fmt.Errorf("%w: %v is no signal of this system", errors.ErrUnsupported, sig))
 	}
 	t.mu.Lock()
-	over := t.exited || !t.begun
+	over := t.exited || t.leader == 0 // or is being started, and hears of nothing else
 	t.mu.Unlock()
 	if over {
 		return os.ErrProcessDone
@@ -337,9 +355,9 @@ func (t *tree) Members() ([]registry.Member, error) {
 // Terminate implements [registry.Process]: SIGTERM to every member.
 func (t *tree) Terminate() error {
 	t.mu.Lock()
-	begun := t.begun
+	started := t.leader != 0
 	t.mu.Unlock()
-	if !begun {
+	if !started {
 		return nil
 	}
 	if t.asksOnce && t.asked.Swap(true) {

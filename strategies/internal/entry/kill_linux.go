@@ -22,7 +22,6 @@ func (r *Supervisor) killChildren() {
 		// All at once, whatever their uid; what moved itself out is below still.
 		sys(_SYS_PWRITE64, uintptr(r.KillFD), uintptr(unsafe.Pointer(&one[0])), 1, 0, 0)
 	}
-	r.openChildren()
 	r.signalChildren(r.KillSignal)
 }
 
@@ -54,6 +53,7 @@ func (r *Supervisor) signalChildren(sig uintptr) {
 		sys(_SYS_KILL, ^uintptr(0), sig, 0, 0, 0)
 		return
 	}
+	r.openChildren()
 	r.alive = 0
 	sys(_SYS_LSEEK, uintptr(r.children), 0, _SEEK_SET, 0, 0)
 	pid := 0
