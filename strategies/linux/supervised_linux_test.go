@@ -316,7 +316,7 @@ func TestRefusedUnderAtSecure(t *testing.T) {
 // it leaves is found all the same.
 func TestLeaderEndsAtOnce(t *testing.T) {
 	i := install(t, Subreaper())
-	for range 20 {
+	for range 100 { // of which some are seen too late
 		cmd := exec.Command("sh", "-c", "sleep 1000 & exit 3")
 		p, err := registry.Start(i, cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
 		if err != nil {
