@@ -17,10 +17,15 @@ import (
 
 func init() { Roles["again"] = againRole }
 
-// inForce returns the parent-death signal of the thread that holds it.
+// inForce returns the parent-death signal of the thread that holds it, 0 if none does.
 func inForce() unix.Signal {
 	var sig int32
-	onThread(func() { must(unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0, 0, 0)) })
+	t := process.binding.thread
+	if t == nil {
+		return 0
+	}
+	t.call()
+	t.run(func() { must(unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0, 0, 0)) })
 	return unix.Signal(sig)
 }
 

@@ -17,9 +17,12 @@ var parentAtStart = os.Getppid()
 
 // binding is what installations have chosen for the process itself.
 type binding struct {
-	mu        sync.Mutex
-	bound     bool // to the parent, for good
-	outliving int  // installations in force that were to leave it unbound
+	mu    sync.Mutex
+	bound bool // to the parent, for good
+	// thread has this process's parent-death signal, which is a thread's: from a second it
+	// would come twice.
+	thread    *thread
+	outliving int // installations in force that were to leave it unbound
 }
 
 // bind does what opts ask and returns what is in force. A choice that another
@@ -45,7 +48,10 @@ func bind(strategy string, opts registry.InstallOptions, b *backends.Set) (regis
 	case binding.outliving > 0:
 		return fail(fmt.Errorf("%w: it is to outlive its parent for as long as an installation with OutliveParent is in force; set OutliveParent here as well, or close that first", registry.ErrConflict))
 	}
-	if err := bindToParent(binding.bound); err != nil {
+	if binding.thread == nil {
+		binding.thread = newThread()
+	}
+	if err := bindToParent(binding.thread, binding.bound); err != nil {
 		return fail(fmt.Errorf("%w: %w", registry.ErrParentDeathSignal, err))
 	}
 	binding.bound = true
@@ -56,8 +62,9 @@ func bind(strategy string, opts registry.InstallOptions, b *backends.Set) (regis
 // that the parent has not ended before. "ppid is 1" would be no test: the parent
 // may be PID 1, and a subreaper may adopt. A parent in another PID namespace is 0
 // before and after; of its end nothing can be known.
-func bindToParent(already bool) (err error) {
-	onThread(func() {
+func bindToParent(t *thread, already bool) (err error) {
+	t.call()
+	t.run(func() {
 		err = os.NewSyscallError("prctl PR_SET_PDEATHSIG", unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0))
 		if now := os.Getppid(); err == nil && now != parentAtStart {
 			err = fmt.Errorf("the parent process (%d) has ended already, now it is %d; start this process from one that lives, or set OutliveParent", parentAtStart, now)

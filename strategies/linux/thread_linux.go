@@ -25,35 +25,9 @@ type thread struct {
 	ownErr error
 }
 
-// threads are all there are. More than one, because where the processors are busy each
-// change to a thread and back is a wait, and a service that starts eight commands at a time
-// would take up to a third longer (BenchmarkThroughput).
-type threads struct {
-	once sync.Once
-	busy chan struct{} // one for each at work
-	mu   sync.Mutex
-	idle []*thread // the one that worked last at the end
-}
-
-const mostThreads = 4
-
-// call wakes a thread up, for run. Both sides wait in the kernel, not for a channel: a
-// goroutine that is locked to its thread hands its P to another thread each time it parks,
-// and takes one back each time it goes on, which made a switch and back cost more than all
-// else that Start adds.
-func (s *threads) call() (t *thread) {
-	s.once.Do(func() { s.busy = make(chan struct{}, mostThreads) })
-	s.busy <- struct{}{}
-	s.mu.Lock()
-	if last := len(s.idle) - 1; last >= 0 {
-		s.idle, t = s.idle[:last], s.idle[last]
-	}
-	s.mu.Unlock()
-	if t == nil {
-		t = new(thread)
-		go t.live()
-	}
-	t.called.set()
+func newThread() *thread {
+	t := new(thread)
+	go t.live()
 	return t
 }
 
@@ -68,22 +42,48 @@ func (t *thread) live() {
 	}
 }
 
-// run runs f on a thread that was called, and waits for it.
-func (s *threads) run(t *thread, f func()) {
+// call wakes the thread up, for run. Both sides wait in the kernel, not for a channel: a
+// goroutine that is locked to its thread hands its P to another thread each time it parks,
+// and takes one back each time it goes on, which made a switch and back cost more than all
+// else that Start adds.
+func (t *thread) call() { t.called.set() }
+
+// run runs f on the thread, which was called, and waits for it.
+func (t *thread) run(f func()) {
 	t.work = f
 	t.asked.set()
 	t.done.wait()
 	t.work = nil
+}
+
+// threads are those that fork. There may be four, because where the processors are busy each
+// change to a thread and back is a wait, and starts would wait for one another: eight at a
+// time take up to a third less (BenchmarkThroughput).
+type threads struct {
+	once sync.Once
+	busy chan struct{} // one for each at work
+	mu   sync.Mutex
+	idle []*thread // the one that worked last at the end
+}
+
+func (s *threads) take() (t *thread) {
+	s.once.Do(func() { s.busy = make(chan struct{}, 4) })
+	s.busy <- struct{}{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := len(s.idle) - 1
+	if last < 0 {
+		return newThread()
+	}
+	s.idle, t = s.idle[:last], s.idle[last]
+	return t
+}
+
+func (s *threads) give(t *thread) {
 	s.mu.Lock()
 	s.idle = append(s.idle, t)
 	s.mu.Unlock()
 	<-s.busy
-}
-
-// onThread runs f on such a thread and waits for it.
-func onThread(f func()) {
-	s := &process.threads
-	s.run(s.call(), f)
 }
 
 // event is what one thread waits for and another sets, by futex(2).
@@ -176,8 +176,9 @@ func sameAsThread() error { return onThreadAs(func() {}) }
 // differs, f is not run, and the error says how. It is one call, because each
 // switch to the thread and back costs more than the comparison.
 func onThreadAs(f func()) error {
-	s := &process.threads
-	t := s.call() // to wake up takes as long as what follows: a twentieth of a start
+	t := process.threads.take()
+	defer process.threads.give(t)
+	t.call() // to wake up takes as long as what follows: a twentieth of a start
 	var mine identity
 	runtime.LockOSThread()
 	err := errors.Join(mine.links.read(len(inherited)), mine.readCredentials())
@@ -185,7 +186,7 @@ func onThreadAs(f func()) error {
 	if err == nil && mine.links[slices.Index(inherited[:], "ns/mnt")] == "" {
 		err = errors.New("read /proc/thread-self/ns: is /proc mounted?")
 	}
-	s.run(t, func() {
+	t.run(func() {
 		if err == nil {
 			err = t.compare(&mine)
 		}
