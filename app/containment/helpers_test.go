@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	// linux/* keep one thread for as long as the process lives: what it forks dies with it.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/seed329817d7/contain/strategies/linux.onThread.func1.1"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/seed329817d7/contain/strategies/linux.(*thread).live"))
 }
 
 // command returns an unstarted child, and sees to it that it ends with the test.

@@ -12,7 +12,8 @@ import (
 )
 
 // TestNoInitOfTheServiceRuns: no instruction of the service's packages runs in any
-// helper process, by both ways in, whatever they do when they are initialised.
+// helper process, by both ways in, whatever they do when they are initialised. A helper knows
+// of its children's end, whatever its service ignores.
 func TestNoInitOfTheServiceRuns(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("needs the go command")
@@ -72,7 +73,7 @@ func TestNoInitOfTheServiceRuns(t *testing.T) {
 				if err := registry.Probe(t.Context(), s); err != nil || d.Supervisor == nil {
 					continue
 				}
-				for _, how := range []string{"start", "wrap"} {
+				for _, how := range []string{"start", "wrap", "ignore"} {
 					if got := run(d.Name, how); got != want {
 						t.Errorf("%s, %s:\n%swant\n%s", d.Name, how, got, want)
 					}

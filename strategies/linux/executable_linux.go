@@ -126,7 +126,7 @@ var buildMode = sync.OnceValue(func() string {
 
 // probe starts a supervisor without a backend: once for each executable.
 func (i *supervised) probe(ctx context.Context) error {
-	key := probeKey{i.executable, i.initFlags, false}
+	key := probeKey{i.executable, i.image, i.initFlags, false}
 	if _, done := process.probed.Load(key); done || ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -152,6 +152,7 @@ func (i *supervised) probe(ctx context.Context) error {
 
 type probeKey struct {
 	executable string
+	image      int // whose path it is: a file may be replaced
 	initFlags  uint64
 	watch      bool // linux/cgroup's
 }

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed329817d7/contain/registry"
-	"github.com/seed329817d7/contain/strategies/internal/entry"
 	"github.com/seed329817d7/contain/strategies/internal/supervisor"
 )
 
@@ -39,7 +38,7 @@ func (i *supervised) specFor(cmd *exec.Cmd, onExit registry.LeaderExit) (*superv
 	}
 	s.Files = 3 + len(cmd.ExtraFiles)
 	s.OnLeaderExit = toldExit(onExit)
-	s.Ignored = i.lostIgnored()
+	s.Ignored = supervisor.IgnoredSignals()
 	if err := passAttr(&s.Attr, cmd.SysProcAttr); err != nil {
 		return nil, err
 	}
@@ -47,16 +46,6 @@ func (i *supervised) specFor(cmd *exec.Cmd, onExit registry.LeaderExit) (*superv
 		return nil, execError(cmd.Path, err)
 	}
 	return s, reachable(cmd)
-}
-
-// lostIgnored returns the signals that the leader has to ignore again. A helper by the entry
-// inherits what is ignored, as the leader does from it; in one by the first init the Go
-// runtime has put its handlers there.
-func (i *supervised) lostIgnored() uint64 {
-	if i.SupervisorWay() == entry.ByEntry.String() {
-		return 0
-	}
-	return supervisor.IgnoredSignals()
 }
 
 // errNulInEnv is what os/exec says.

@@ -56,7 +56,7 @@ func (i *supervised) Cleanup() registry.Cleanup { return i.cleanup }
 
 // SupervisorWay implements [registry.Supervised].
 func (i *supervised) SupervisorWay() string {
-	return probeKey{i.executable, i.initFlags, false}.way()
+	return probeKey{i.executable, i.image, i.initFlags, false}.way()
 }
 
 func (i *supervised) Close(ctx context.Context) error {

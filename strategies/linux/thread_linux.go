@@ -60,14 +60,14 @@ func (t *thread) run(f func()) {
 // change to a thread and back is a wait, and starts would wait for one another: eight at a
 // time take up to a third less (BenchmarkThroughput).
 type threads struct {
-	once sync.Once
 	busy chan struct{} // one for each at work
 	mu   sync.Mutex
 	idle []*thread // the one that worked last at the end
 }
 
+func init() { process.threads.busy = make(chan struct{}, 4) }
+
 func (s *threads) take() (t *thread) {
-	s.once.Do(func() { s.busy = make(chan struct{}, 4) })
 	s.busy <- struct{}{}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -31,6 +31,7 @@ type tree struct {
 
 	mu         sync.Mutex
 	begun      bool // the proxy runs
+	isStarted  bool // the leader does, or did; before, the supervisor hears of its owner's end only
 	leader     int
 	supervisor proctree.Process
 	reap       int  // a pidfd of the supervisor, -1 if another will reap it
@@ -58,7 +59,7 @@ func (t *tree) started(m supervisor.Message) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.begun, t.leader = true, int(m.A)
+	t.begun, t.isStarted, t.leader = true, true, int(m.A)
 	if t.h.owner.initFlags != 0 {
 		t.supervisor, t.leader = initAndLeader(t.h.proxy)
 		t.pidfd, _ = childPidfd(t.leader, t.supervisor)
@@ -188,9 +189,9 @@ func (t *tree) Release(ctx context.Context) error {
 		return t.h.owner.error(op, fmt.Errorf("%w: the kernel ends its first process with this one; name linux/subreaper", errors.ErrUnsupported))
 	}
 	t.mu.Lock()
-	begun := t.begun
+	started := t.isStarted
 	t.mu.Unlock()
-	if !begun {
+	if !started {
 		return t.h.owner.error(op, errNotStarted)
 	}
 	if err := t.send(supervisor.OpRelease, 0); err != nil && !t.Released() {
@@ -289,7 +290,7 @@ func (t *tree) Signal(sig os.Signal) error {
 		return t.h.owner.error("signal", fmt.Errorf("%w: %v is no signal of this system", errors.ErrUnsupported, sig))
 	}
 	t.mu.Lock()
-	over := t.exited || t.leader == 0 // or is being started, and hears of nothing else
+	over := t.exited || !t.isStarted
 	t.mu.Unlock()
 	if over {
 		return os.ErrProcessDone
@@ -355,7 +356,7 @@ func (t *tree) Members() ([]registry.Member, error) {
 // Terminate implements [registry.Process]: SIGTERM to every member.
 func (t *tree) Terminate() error {
 	t.mu.Lock()
-	started := t.leader != 0
+	started := t.isStarted
 	t.mu.Unlock()
 	if !started {
 		return nil

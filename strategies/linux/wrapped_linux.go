@@ -221,7 +221,7 @@ func (t *tree) startWrapped(opts registry.StartOptions, prepare prepare, sameUse
 	w := t.wrapped
 	spec := newSpec()
 	spec.InitFlags, spec.Path, spec.OnLeaderExit = t.h.owner.initFlags, w.path, toldExit(opts.OnLeaderExit)
-	spec.Ignored = t.h.owner.lostIgnored()
+	spec.Ignored = supervisor.IgnoredSignals()
 	if f := ownPidfd(); f != nil {
 		spec.OwnerFD = int(f.Fd())
 	}

@@ -276,7 +276,7 @@ const usualBlock = 64 << 10
 //go:norace
 func (h *helper) receive() int {
 	const headSize = unsafe.Sizeof(h.head)
-	room := sys6(_SYS_MMAP, 0, usualBlock, _PROT_READ|_PROT_WRITE, _MAP_PRIVATE|_MAP_ANONYMOUS, ^uintptr(0), 0)
+	room := h.room(usualBlock)
 	if room < 0 && room > -4096 {
 		return room
 	}
@@ -296,13 +296,17 @@ func (h *helper) receive() int {
 	if e := h.takeFiles(); e < 0 {
 		return e
 	}
+	h.block = uintptr(room)
 	if h.head.Size > usualBlock {
-		room = sys(_SYS_MREMAP, uintptr(room), usualBlock, uintptr(h.head.Size), _MREMAP_MAYMOVE, 0)
+		room = h.room(uintptr(h.head.Size))
 		if room < 0 && room > -4096 {
 			return room
 		}
+		for i := uintptr(0); i < uintptr(n); i++ {
+			poke(uintptr(room)+i, peek(h.block+i))
+		}
+		h.block = uintptr(room)
 	}
-	h.block = uintptr(room)
 	for at := uintptr(n); at < uintptr(h.head.Size); {
 		n := sys(_SYS_READ, uintptr(h.channel), h.block+at, uintptr(h.head.Size)-at, 0, 0)
 		if n == 0 {
@@ -319,6 +323,14 @@ func (h *helper) receive() int {
 		return -_EPROTO
 	}
 	return 0
+}
+
+// room returns so much memory, or -errno.
+//
+//go:nosplit
+//go:norace
+func (h *helper) room(size uintptr) int {
+	return sys6(_SYS_MMAP, 0, size, _PROT_READ|_PROT_WRITE, _MAP_PRIVATE|_MAP_ANONYMOUS, ^uintptr(0), 0)
 }
 
 // takeFiles finds the descriptors that came with the head, cmsg(3).

@@ -62,6 +62,9 @@ func (p *proxy) begin(h *helper) {
 	p.pid = sys(_SYS_GETPID, 0, 0, 0, 0, 0)
 	p.owner, p.channel = h.files[0], h.channel
 	r.Mask = h.mask
+	// A service may ignore it. Then the kernel would collect the children of this process
+	// and of the supervisor, and tell neither.
+	setDisposition(_SIGCHLD, sigDfl, &r.act)
 	sys(_SYS_PRCTL, _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	r.Owner, r.Channel, r.ProxyPID = p.owner, p.channel, p.pid
 	r.Proxy = sys(_SYS_PIDFD_OPEN, uintptr(p.pid), 0, 0, 0, 0) // fails before Linux 5.3

@@ -214,13 +214,15 @@ func (r *Supervisor) startGrace() {
 //go:nosplit
 //go:norace
 func (r *Supervisor) signalLeader() {
+	if r.leaderExited && !r.started {
+		return // until its start is known: its PID is not its own any more
+	}
 	sig := r.signal
 	r.signal = 0
 	switch {
 	case sig == 0:
-	case r.leaderExited && r.started:
+	case r.leaderExited:
 		r.signalChildren(uintptr(sig))
-	case r.leaderExited: // before its start was known; its PID is not its own any more
 	case r.Attr.Setsid: // see Setsid in package linux
 		sys(_SYS_KILL, uintptr(-r.leader), uintptr(sig), 0, 0, 0)
 	case r.ToGroup && sys(_SYS_KILL, uintptr(-r.leader), uintptr(sig), 0, 0, 0) != -int(_ESRCH):

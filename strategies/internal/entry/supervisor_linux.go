@@ -328,6 +328,7 @@ func (r *Supervisor) loop() {
 			}
 			if r.started {
 				r.tell(OpStarted, uint32(r.leader), uint32(r.supervisorPID))
+				r.signalLeader()
 			}
 		}
 		if r.stopChanged { // after its start: the proxy stops until it hears more

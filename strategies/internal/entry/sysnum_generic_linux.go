@@ -11,7 +11,6 @@ const (
 	_SYS_LSEEK             = 62
 	_SYS_OPENAT            = 56
 	_SYS_MMAP              = 222
-	_SYS_MREMAP            = 216
 	_SYS_MPROTECT          = 226
 	_SYS_MUNMAP            = 215
 	_SYS_MADVISE           = 233

@@ -9,7 +9,6 @@ const (
 	_SYS_LSEEK             = 8
 	_SYS_OPENAT            = 257
 	_SYS_MMAP              = 9
-	_SYS_MREMAP            = 25
 	_SYS_MPROTECT          = 10
 	_SYS_MUNMAP            = 11
 	_SYS_MADVISE           = 28

@@ -1,17 +1,22 @@
 // Command hostinits is a service one of whose packages truncates a file, prints and
 // exits when it is initialised. It starts a backend under the strategy of its first
-// argument and prints what that printed. With the argument "again" it is the control.
+// argument and prints what that printed. With the argument "again" it is the control. With
+// "ignore" it ignores SIGCHLD, and waits for the backend's end as far as that lets it.
 package main
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/seed329817d7/contain/app/containment"
 	"github.com/seed329817d7/contain/app/containment/testdata/hostinits/audit"
@@ -49,17 +54,30 @@ func start(strategy, how string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if how == "wrap" {
-		if _, err = c.Wrap(cmd); err == nil {
+	var b *containment.Backend
+	switch how {
+	case "wrap":
+		if b, err = c.Wrap(cmd); err == nil {
 			err = cmd.Start()
 		}
-	} else {
-		_, err = c.Start(cmd)
+	case "ignore":
+		signal.Ignore(syscall.SIGCHLD)
+		b, err = c.Start(cmd)
+	default:
+		b, err = c.Start(cmd)
 	}
 	if err != nil {
 		return "", err
 	}
 	out, err := io.ReadAll(stdout)
+	if how == "ignore" { // so the kernel keeps no status for cmd.Wait
+		select {
+		case <-b.Done():
+			return string(out), err
+		case <-time.After(20 * time.Second):
+			return "", errors.New("its end was not seen")
+		}
+	}
 	if werr := cmd.Wait(); err == nil {
 		err = werr
 	}
