@@ -25,6 +25,7 @@ type thread struct {
 	ownErr error
 }
 
+// newThread starts one.
 func newThread() *thread {
 	t := new(thread)
 	go t.live()
@@ -67,6 +68,7 @@ type threads struct {
 
 func init() { process.threads.busy = make(chan struct{}, 4) }
 
+// take returns one that is idle, or a new one, and waits while four are at work.
 func (s *threads) take() (t *thread) {
 	s.busy <- struct{}{}
 	s.mu.Lock()
@@ -79,6 +81,7 @@ func (s *threads) take() (t *thread) {
 	return t
 }
 
+// give gives it back.
 func (s *threads) give(t *thread) {
 	s.mu.Lock()
 	s.idle = append(s.idle, t)
@@ -172,7 +175,7 @@ func (id *identity) readCredentials() (err error) {
 // backends, or nil.
 func sameAsThread() error { return onThreadAs(func() {}) }
 
-// onThreadAs is onThread for a thread that is the same as the calling one. If it
+// onThreadAs runs f on a thread that forks, if that is the same as the calling one. If it
 // differs, f is not run, and the error says how. It is one call, because each
 // switch to the thread and back costs more than the comparison.
 func onThreadAs(f func()) error {
