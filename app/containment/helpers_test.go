@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 		child()
 		os.Exit(0)
 	}
-	// linux/* keep one thread for as long as the process lives: what it forks dies with it.
+	// linux/* keep a few threads for as long as the process lives: what they fork dies with it.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/seed329817d7/contain/strategies/linux.(*thread).live"))
 }
 

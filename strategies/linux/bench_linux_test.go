@@ -102,14 +102,19 @@ func BenchmarkThroughput(b *testing.B) {
 }
 
 func shortCommands(b *testing.B, start starter, command []string) time.Duration {
+	return eightAtATime(b, 500, start, func() *exec.Cmd { return exec.Command(command[0], command[1:]...) })
+}
+
+// eightAtATime is the time that n commands take.
+func eightAtATime(b *testing.B, n int, start starter, command func() *exec.Cmd) time.Duration {
 	slots := make(chan struct{}, 8)
 	var commands sync.WaitGroup
 	began := time.Now()
-	for range 500 {
+	for range n {
 		slots <- struct{}{}
 		commands.Go(func() {
 			defer func() { <-slots }()
-			cmd := exec.Command(command[0], command[1:]...)
+			cmd := command()
 			err := start(cmd)
 			if err == nil {
 				err = cmd.Wait()
@@ -142,25 +147,7 @@ func BenchmarkLeakyJobs(b *testing.B) {
 func leakyJobs(b *testing.B, start starter) time.Duration {
 	live := newLiveness(b)
 	const job = `timeout 2 sh -c 'while :; do :; done' <&- >&- 2>&- & i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done`
-	slots := make(chan struct{}, 8)
-	var jobs sync.WaitGroup
-	began := time.Now()
-	for range 60 {
-		slots <- struct{}{}
-		jobs.Go(func() {
-			defer func() { <-slots }()
-			cmd := live.carry(exec.Command("/bin/sh", "-c", job))
-			err := start(cmd)
-			if err == nil {
-				err = cmd.Wait()
-			}
-			if err != nil {
-				b.Error(err)
-			}
-		})
-	}
-	jobs.Wait()
-	took := time.Since(began)
+	took := eightAtATime(b, 60, start, func() *exec.Cmd { return live.carry(exec.Command("/bin/sh", "-c", job)) })
 	for end := time.Now().Add(deadline); len(live.holders()) > 0 && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}

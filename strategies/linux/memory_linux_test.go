@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -15,10 +14,7 @@ import (
 	"github.com/seed329817d7/contain/registry"
 )
 
-func init() {
-	Roles["scored-service"] = scoredServiceRole
-	Roles["crashed-leader"] = crashedLeaderRole
-}
+func init() { Roles["scored-service"] = scoredServiceRole }
 
 // When memory runs out the kernel ends a supervisor after all others, as far as that is
 // allowed, however easily its service is to be ended; the command keeps the service's score.
@@ -61,42 +57,4 @@ func scoredServiceRole() {
 	say("%s %s", score(pid), score(p.PID()))
 	must(i.Close(context.Background()))
 	_ = cmd.Wait()
-}
-
-// A supervisor that lives on when its proxy has ended like a leader that crashed, and has kept
-// its memory from being dumped, remains readable for its user.
-func TestSupervisorStaysReadable(t *testing.T) {
-	world := "nobody"
-	if os.Geteuid() != 0 {
-		world = ""
-	}
-	if got := strings.TrimSpace(played(t, role("crashed-leader", worldEnv+"="+world))); got != "segmentation fault, and readable" {
-		t.Error(got)
-	}
-}
-
-func crashedLeaderRole() {
-	worlds[os.Getenv(worldEnv)]()
-	i, err := Subreaper().Install(context.Background(), registry.InstallOptions{OutliveParent: true})
-	must(err)
-	cmd := exec.Command("sh", "-c", "sleep 1000 & kill -SEGV $$")
-	cmd.Dir = "/"
-	p, err := registry.Start(i, cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
-	must(err)
-	_ = cmd.Wait()
-	proc := fmt.Sprintf("/proc/%d", p.(*tree).supervisor.PID)
-	readable := func() bool {
-		var st unix.Stat_t // as proc(5) has it, /proc/PID is root's while PID is not dumpable
-		must(unix.Stat(proc+"/mem", &st))
-		return int(st.Uid) == os.Geteuid()
-	}
-	for end := time.Now().Add(deadline); !readable() && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
-	is := "readable"
-	if !readable() {
-		is = "root's"
-	}
-	say("%v, and %s", cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(), is)
-	must(i.Close(context.Background()))
 }

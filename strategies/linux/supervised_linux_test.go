@@ -332,8 +332,7 @@ func TestLeaderEndsAtOnce(t *testing.T) {
 	}
 }
 
-// A signal that comes with the leader's end is for what that leaves, however soon after the
-// start: a supervisor has not looked for its children by then.
+// A signal that comes with the leader's end is for what that leaves.
 func TestSignalComesWithLeadersEnd(t *testing.T) {
 	cmd := exec.Command("sh", "-c", "sleep 1000 & sleep 0.01; exit 3")
 	p, err := registry.Start(install(t, Subreaper()), cmd, registry.StartOptions{OnLeaderExit: registry.LeaderExitWait})
@@ -362,4 +361,33 @@ func TestSignalComesWithLeadersEnd(t *testing.T) {
 		_ = p.Kill()
 	}
 	_ = cmd.Wait()
+}
+
+// A signal to a wrapped command that is being started must not get in front of what the
+// helper is told: the command runs.
+func TestSignalDuringWrappedStart(t *testing.T) {
+	w := install(t, Subreaper()).(registry.Wrapper)
+	for range 100 { // of which a third is hit
+		cmd := exec.Command("true")
+		p, err := w.Wrap(cmd, registry.StartOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			for settled := p.(registry.Wrapped).Settled(); ; {
+				_ = p.Signal(unix.SIGCONT)
+				select {
+				case <-settled:
+					return
+				default:
+				}
+			}
+		}()
+		if err := cmd.Run(); err != nil {
+			t.Errorf("the wrapped command: %v", err)
+		}
+		<-over
+	}
 }

@@ -21,8 +21,6 @@ type proxy struct {
 	info       [SiginfoSize]byte
 	message    Message
 	keep       kept
-	ts         timespec
-	act        kernelSigaction
 }
 
 var theProxy proxy
@@ -49,7 +47,7 @@ func (h *helper) serve() {
 	if !p.await() {
 		takeOverFunc(p)
 	}
-	p.mirror()
+	mirror(p.status)
 }
 
 // begin opens what the two processes have in common.
@@ -285,9 +283,9 @@ func (p *proxy) giveUp() {
 	// By this who lists processes knows a proxy from a supervisor, which has blocked
 	// all: package inventory. The action of SIGCHLD is none.
 	setMask(^uint64(1 << (_SIGCHLD - 1)))
-	p.ts[0] = 0
-	sys(_SYS_PRCTL, _PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&p.ts)), 0, 0, 0)
-	if uint32(p.ts[0]) == 0 { // else the owner has bound this process
+	Raw.ts[0] = 0
+	sys(_SYS_PRCTL, _PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&Raw.ts)), 0, 0, 0)
+	if uint32(Raw.ts[0]) == 0 { // else the owner has bound this process
 		// If somebody has stopped it, it wakes up to see whether the owner is gone.
 		sys(_SYS_PRCTL, _PR_SET_PDEATHSIG, _SIGCONT, 0, 0, 0)
 	}
@@ -304,7 +302,7 @@ func (p *proxy) await() bool {
 	p.fds[2] = pollFD{fd: int32(p.channel)} // what it says is for the supervisor
 	p.fds[3] = pollFD{fd: int32(p.signals), events: _POLLIN}
 	for {
-		if poll(&p.fds[0], len(p.fds), -1, &p.ts) < 0 {
+		if poll(&p.fds[0], len(p.fds), -1, &Raw.ts) < 0 {
 			continue
 		}
 		if p.fds[1].revents != 0 || p.fds[2].revents != 0 {
@@ -401,16 +399,16 @@ func (p *proxy) takeOver() {
 //
 //go:nosplit
 //go:norace
-func (p *proxy) mirror() {
-	sig := int(p.status & 0x7f)
+func mirror(status uint32) {
+	sig := int(status & 0x7f)
 	if sig == 0 {
-		exit(int(p.status >> 8 & 0xff))
+		exit(int(status >> 8 & 0xff))
 	}
 	sys(_SYS_PRCTL, _PR_SET_DUMPABLE, 0, 0, 0, 0)
-	setDisposition(sig, sigDfl, &p.act)
+	setDisposition(sig, sigDfl, &Raw.act)
 	setMask(0)
-	sys(_SYS_KILL, uintptr(p.pid), uintptr(sig), 0, 0, 0)
-	poll(nil, 0, 1000, &p.ts)
+	sys(_SYS_KILL, uintptr(theProxy.pid), uintptr(sig), 0, 0, 0)
+	poll(nil, 0, 1000, &Raw.ts)
 	exit(128 + sig)
 }
 
@@ -458,13 +456,13 @@ func (p *proxy) writeMap(h *helper, name *byte, id int) bool {
 //go:nosplit
 //go:norace
 func (p *proxy) writeFile(h *helper, name, text *byte) bool {
-	at := uintptr(unsafe.Pointer(&h.control[0])) // which has room for it
+	at := uintptr(unsafe.Pointer(&Raw.buf[0]))
 	at = putText(at, &procDir[0])
 	poke(at, '/')
 	at = h.putNumber(at+1, p.supervisor)
 	putText(at, name)
 	atFDCWD := _AT_FDCWD
-	fd := sys(_SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&h.control[0])), _O_WRONLY|_O_CLOEXEC, 0, 0)
+	fd := sys(_SYS_OPENAT, uintptr(atFDCWD), uintptr(unsafe.Pointer(&Raw.buf[0])), _O_WRONLY|_O_CLOEXEC, 0, 0)
 	if fd < 0 {
 		return false
 	}

@@ -188,9 +188,7 @@ func (r *Supervisor) openChildren() {
 //go:norace
 //go:nocheckptr
 func (r *Supervisor) rename() {
-	if r.Channel < 0 { // contain run
-		sys(_SYS_PRCTL, _PR_SET_NAME, uintptr(unsafe.Pointer(&argv0Name[0])), 0, 0, 0)
-	}
+	sys(_SYS_PRCTL, _PR_SET_NAME, uintptr(unsafe.Pointer(&argv0Name[0])), 0, 0, 0)
 	if !r.ArgumentsShared {
 		r.renameArguments()
 	}
@@ -463,10 +461,7 @@ func (r *Supervisor) do(a Action) {
 		if a&ReportLate != 0 {
 			op = OpLate
 		}
-		r.toOwner.add(Message{Op: op, A: r.forced, B: removed})
-		if r.Channel < 0 { // contain run, which says who is left
-			r.toProxy.add(Message{Op: op, A: r.forced, B: removed})
-		}
+		r.tell(op, r.forced, removed)
 	}
 	r.over = r.over || a&Exit != 0 || a&ReportLate != 0 && r.ExitWhenLate
 }
